@@ -1,0 +1,6 @@
+"""Clips longer than the context: windows of frames, and the blend of what they predict."""
+
+from animatediff_ext.context.fuse import WEIGHTS, Window, fused
+from animatediff_ext.context.windows import SCHEDULES
+
+__all__ = ["SCHEDULES", "WEIGHTS", "Window", "fused"]

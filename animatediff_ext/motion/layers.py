@@ -1,0 +1,187 @@
+"""The layers of a motion module, with the official names and numerics (guoyww/AnimateDiff, models/motion_module.py).
+
+Axes: s streams (clips in one call), f frames, c channels, h height, w width; n heads, d channels of a head;
+b = (s h w), every place of every clip: attention runs along f, and places never see each other.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import nn
+
+from animatediff_ext.motion.families import Span
+
+MAX_ATTENTION_ROWS = 65_535
+"""CUDA launches attention with one grid row per batch entry and allows 65,535 of them; a large frame has more places."""
+
+
+def sinusoids(num_positions: int, channels: int) -> torch.Tensor:
+    """Sinusoidal position table, ``(1, num_positions, channels)`` (Vaswani et al., arXiv 1706.03762, section 3.5)."""
+    position = torch.arange(num_positions).unsqueeze(1)
+    frequency = torch.exp(torch.arange(0, channels, 2) * (-math.log(10_000.0) / channels))
+    table = torch.zeros(1, num_positions, channels)
+    table[0, :, 0::2] = torch.sin(position * frequency)
+    table[0, :, 1::2] = torch.cos(position * frequency)
+    return table
+
+
+def clip_of_frames(x: torch.Tensor, num_frames: int) -> torch.Tensor:
+    """``(s f) c h w`` → ``s c (f h) w``: a group norm of the result takes its statistics over all frames of a clip."""
+    return rearrange(x, "(s f) c h w -> s c (f h) w", f=num_frames)
+
+
+def frames_of_clip(x: torch.Tensor, num_frames: int) -> torch.Tensor:
+    """The inverse of `clip_of_frames`."""
+    return rearrange(x, "s c (f h) w -> (s f) c h w", f=num_frames)
+
+
+class PositionTable(nn.Module):
+    """Holds ``pe``, the position of each frame in its window: ``(1, num_positions, c)``."""
+
+    def __init__(self, num_positions: int, channels: int):
+        super().__init__()
+        self.register_buffer("pe", sinusoids(num_positions, channels))
+
+    def forward(self, num_frames: int) -> torch.Tensor:
+        known = self.pe.shape[1]
+        if num_frames > known:
+            raise ValueError(
+                f"A window of {num_frames} frames was asked of a motion module that knows {known} positions: "
+                f"use a context of at most {known} frames."
+            )
+        return self.pe[0, :num_frames]
+
+
+class TemporalSelfAttention(nn.Module):
+    """Every frame attends to every frame, at one place of the picture.
+
+    The position term is added to the input of q, k *and* v. Since (h + p) W = h W + p W, it is one bias per frame.
+    q, k and v are one product; a state dict has them as the three weights that every file of this kind has.
+    """
+
+    def __init__(self, channels: int, num_heads: int, num_positions: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.to_qkv = nn.Parameter(torch.empty(3 * channels, channels))
+        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
+        self.pos_encoder = PositionTable(num_positions, channels)
+        nn.init.uniform_(self.to_qkv, -(channels**-0.5), channels**-0.5)  # as nn.Linear does
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        positions = self.pos_encoder(x.shape[1])  # f c
+        qkv = F.linear(x, self.to_qkv)  # b f 3c
+        qkv += F.linear(positions, self.to_qkv)
+        q, k, v = rearrange(qkv, "b f (three n d) -> three b n f d", three=3, n=self.num_heads)
+        x = F.scaled_dot_product_attention(q, k, v)  # b n f d
+        return self.to_out[0](rearrange(x, "b n f d -> b f (n d)"))
+
+    _NAMES_IN_FILES = ("to_q.weight", "to_k.weight", "to_v.weight")
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        parts = destination.pop(f"{prefix}to_qkv").chunk(3)
+        destination.update({prefix + name: part for name, part in zip(self._NAMES_IN_FILES, parts, strict=True)})
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        names = [prefix + name for name in self._NAMES_IN_FILES]
+        if all(name in state_dict for name in names):
+            state_dict[f"{prefix}to_qkv"] = torch.cat([state_dict.pop(name) for name in names])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class GEGLU(nn.Module):
+    """Gated linear unit with GELU (Shazeer, arXiv 2002.05202)."""
+
+    def __init__(self, channels: int, inner: int):
+        super().__init__()
+        self.proj = nn.Linear(channels, 2 * inner)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return F.gelu(gate).mul_(value)
+
+
+class FeedForward(nn.Module):
+    """Numbered 0 and 2 in files, with a dropout between them that never acts."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.net = nn.ModuleList([GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.net:
+            x = layer(x)
+        return x
+
+
+class TemporalTransformerBlock(nn.Module):
+    """Attention over frames, twice in every known family, then a feed-forward; each with its residual."""
+
+    def __init__(self, channels: int, num_heads: int, num_positions: int, num_attentions: int):
+        super().__init__()
+        self.attention_blocks = nn.ModuleList(
+            TemporalSelfAttention(channels, num_heads, num_positions) for _ in range(num_attentions)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(num_attentions))
+        self.ff = FeedForward(channels)
+        self.ff_norm = nn.LayerNorm(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # b f c
+        # A linear layer does not need its own output for its gradient, so the residual may be added in place.
+        for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
+            x = attention(norm(x)).add_(x)
+        return self.ff(self.ff_norm(x)).add_(x)
+
+
+class TemporalTransformer(nn.Module):
+    """The motion module proper: ``(s f) c h w`` in, the same shape out, residual included."""
+
+    CHUNK_TOKENS = 32_768
+    """Tokens that go through the transformer at once. The feed-forward holds 12 channels per channel of a token, so this
+    bounds the peak memory, while the products stay far larger than a GPU needs to be busy."""
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        num_heads: int,
+        num_positions: int,
+        num_attentions: int = 2,
+        num_layers: int = 1,
+        num_groups: int = 32,
+        norm_span: Span = "frame",
+    ):
+        super().__init__()
+        self.norm_span = norm_span
+        self.norm = nn.GroupNorm(num_groups, channels, eps=1e-6)
+        self.proj_in = nn.Linear(channels, channels)
+        self.transformer_blocks = nn.ModuleList(
+            TemporalTransformerBlock(channels, num_heads, num_positions, num_attentions) for _ in range(num_layers)
+        )
+        self.proj_out = nn.Linear(channels, channels)
+        # A new module starts as the identity, so that training begins at the image model (paper, section 4.2).
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
+
+    def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
+        h, w = x.shape[-2:]
+        tokens = rearrange(self._normalise(x, num_frames), "(s f) c h w -> (s h w) f c", f=num_frames)
+        rows = min(MAX_ATTENTION_ROWS, max(1, self.CHUNK_TOKENS // num_frames))
+        parts = [self._transform(part) for part in tokens.split(rows)]  # places are independent of each other
+        tokens = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return x + rearrange(tokens, "(s h w) f c -> (s f) c h w", h=h, w=w)
+
+    def _normalise(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
+        if self.norm_span == "frame":
+            return self.norm(x)
+        return frames_of_clip(self.norm(clip_of_frames(x, num_frames)), num_frames)
+
+    def _transform(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = self.proj_in(tokens)  # b f c
+        for block in self.transformer_blocks:
+            tokens = block(tokens)
+        return self.proj_out(tokens)
