@@ -1,7 +1,7 @@
 """A small UNet of LDM's structure and names, with diffusers' numerics, for tests of injection.
 
-It has what makes LDM's UNet different for a guest: lists of sequential blocks, an Upsample inside an output block, Downsample
-blocks of their own, group norms inside ``in_layers`` and ``out_layers``.
+It has what makes LDM's UNet different for a guest: lists of sequential blocks, an Upsample inside an output block,
+Downsample blocks of their own, group norms inside ``in_layers`` and ``out_layers``.
 """
 
 import math

@@ -82,7 +82,7 @@ def test_a_new_module_is_the_identity():
 
 
 def test_more_frames_than_positions_is_said_clearly():
-    with pytest.raises(ValueError, match="30 frames .* knows 24 positions"):
+    with pytest.raises(ValueError, match=r"30 frames .* knows 24 positions"):
         module(num_positions=24)(torch.randn(30, 32, 2, 2), 30)
 
 

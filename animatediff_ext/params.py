@@ -1,0 +1,335 @@
+"""The settings of one animation.
+
+Each setting is named once, where its field is declared: what the API calls it, its label and element id in the page,
+its range, its key in infotexts. The page, the API, infotexts and the XYZ plot all read `SETTINGS`, which is made
+from that.
+
+API names, labels, defaults and element ids are those of sd-webui-animatediff v2, so that its clients and users keep
+working.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from animatediff_ext.setting import Checked, Setting, SettingsError, setting
+
+VIDEO_FORMATS = ("GIF", "MP4", "WEBP", "WEBM", "PNG", "TXT")
+"""What can be saved, in the order of the page."""
+API_FORMATS = (*VIDEO_FORMATS, "Frame")
+"""``Frame`` asks the API for the single frames beside the video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(Checked):
+    """Which frames go through the UNet together."""
+
+    length: int = setting(
+        16,
+        api="batch_size",
+        kind=int,
+        label="Context batch size",
+        elem_id="batch-size",
+        minimum=1,
+        slider=(1, 32, 1),
+        infotext=True,
+    )
+    stride: int = setting(1, api="stride", kind=int, label="Stride", elem_id="stride", minimum=1, infotext=True)
+    overlap: int = setting(-1, api="overlap", kind=int, label="Overlap", elem_id="overlap", minimum=-1, infotext=True)
+    closed_loop: str = setting(
+        "R-P",
+        api="closed_loop",
+        kind=str,
+        label="Closed loop",
+        elem_id="closed-loop",
+        choices=("N", "R-P", "R+P", "A"),
+        infotext=True,
+    )
+    schedule: str = setting(
+        "uniform",
+        api="context_schedule",
+        kind=str,
+        label="Context schedule",
+        elem_id="context-schedule",
+        choices=("uniform", "static", "looped"),
+        info="uniform moves the windows from step to step, static keeps them, looped joins the last frame to the first",
+    )
+    weights: str = setting(
+        "pyramid",
+        api="context_weights",
+        kind=str,
+        label="Context weights",
+        elem_id="context-weights",
+        choices=("pyramid", "linear", "flat"),
+        info="how overlapping windows are blended",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.overlap >= self.length:
+            raise SettingsError(
+                f"Overlap is {self.overlap}, but a context has only {self.length} frames: "
+                f"set it to at most {self.length - 1}, or to -1 for a quarter of the context."
+            )
+
+    @property
+    def overlap_frames(self) -> int:
+        """Frames that neighbouring windows share; a quarter of the context by default."""
+        return self.length // 4 if self.overlap < 0 else self.overlap
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Checked):
+    """A video that conditions the animation (read by ControlNet)."""
+
+    video: str | None = setting(None, api="video_source", kind=None, label="Video source")
+    frames_folder: str = setting("", api="video_path", kind=str, label="Video path", elem_id="video-path")
+    masks_folder: str = setting("", api="mask_path", kind=str, label="Mask path", elem_id="mask-path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeInit(Checked):
+    """Refinement of the initial noise (Wu et al., arXiv 2312.07537)."""
+
+    enabled: bool = setting(
+        False, api="freeinit_enable", kind=bool, label="Enable FreeInit", elem_id="freeinit-enable", infotext=True
+    )
+    filter: str = setting(
+        "butterworth",
+        api="freeinit_filter",
+        kind=str,
+        label="Filter Type",
+        elem_id="freeinit-filter",
+        choices=("butterworth", "gaussian", "box", "ideal"),
+        info="Default as Butterworth. To fix large inconsistencies, consider using Gaussian.",
+    )
+    spatial_stop: float = setting(
+        0.25,
+        api="freeinit_ds",
+        kind=float,
+        label="d_s",
+        elem_id="freeinit-ds",
+        minimum=0,
+        maximum=1,
+        slider=(0, 1, 0.125),
+        info="Stop frequency for spatial dimensions (0.0-1.0)",
+    )
+    temporal_stop: float = setting(
+        0.25,
+        api="freeinit_dt",
+        kind=float,
+        label="d_t",
+        elem_id="freeinit-dt",
+        minimum=0,
+        maximum=1,
+        slider=(0, 1, 0.125),
+        info="Stop frequency for temporal dimension (0.0-1.0)",
+    )
+    num_iterations: int = setting(
+        3,
+        api="freeinit_iters",
+        kind=int,
+        label="FreeInit Iterations",
+        elem_id="freeinit-iters",
+        minimum=1,
+        maximum=10,
+        slider=(2, 5, 1),
+        info="Larger value leads to smoother results & longer inference time.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageToVideo(Checked):
+    """How far each frame may move away from the first picture, and from the last one."""
+
+    latent_power: float = setting(
+        1.0,
+        api="latent_power",
+        kind=float,
+        label="Latent power",
+        elem_id="latent-power",
+        minimum=0.1,
+        maximum=10,
+        slider=(0.1, 10, 0.1),
+        infotext=True,
+        img2img_only=True,
+    )
+    latent_scale: float = setting(
+        32.0,
+        api="latent_scale",
+        kind=float,
+        label="Latent scale",
+        elem_id="latent-scale",
+        minimum=1,
+        maximum=128,
+        slider=(1, 128, 1),
+        infotext=True,
+        img2img_only=True,
+    )
+    last_frame: Any = setting(  # a picture: base64 text from the API, a PIL image from the page
+        None,
+        api="last_frame",
+        kind=None,
+        label="Optional last frame. Leave it blank if you do not need one.",
+        elem_id="last-frame",
+        img2img_only=True,
+    )
+    latent_power_last: float = setting(
+        1.0,
+        api="latent_power_last",
+        kind=float,
+        label="Optional latent power for last frame",
+        elem_id="latent-power-last",
+        minimum=0.1,
+        maximum=10,
+        slider=(0.1, 10, 0.1),
+        infotext=True,
+        img2img_only=True,
+    )
+    latent_scale_last: float = setting(
+        32.0,
+        api="latent_scale_last",
+        kind=float,
+        label="Optional latent scale for last frame",
+        elem_id="latent-scale-last",
+        minimum=1,
+        maximum=128,
+        slider=(1, 128, 1),
+        infotext=True,
+        img2img_only=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output(Checked):
+    """What is written, and how fast it plays."""
+
+    fps: float = setting(8, api="fps", kind=float, label="FPS", elem_id="fps", minimum=0.1, maximum=240, infotext=True)
+    loop_count: int = setting(
+        0,
+        api="loop_number",
+        kind=int,
+        label="Display loop number",
+        elem_id="loop-number",
+        minimum=0,
+        maximum=65_535,
+        infotext=True,
+    )
+    formats: tuple[str, ...] = setting(
+        ("GIF", "PNG"),
+        api="format",
+        kind=list,
+        label="Save format",
+        elem_id="save-format",
+        choices=API_FORMATS,
+    )
+    interpolation: str = setting(
+        "Off",
+        api="interp",
+        kind=str,
+        label="Frame Interpolation",
+        elem_id="interp-choice",
+        choices=("Off", "FFmpeg"),
+        aliases={"film": "FFmpeg", "false": "Off", "true": "FFmpeg", "none": "Off"},
+        infotext=True,
+    )
+    interpolation_factor: int = setting(
+        10, api="interp_x", kind=int, label="Interp X", elem_id="interp-x", minimum=1, maximum=100, infotext=True
+    )
+    request_id: str = setting("", api="request_id", kind=str, infotext=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not re.fullmatch(r"[\w.-]{0,100}", self.request_id):
+            raise SettingsError(
+                f"request_id is {self.request_id!r}, but it becomes part of a file name: "
+                "use at most 100 letters, digits, points, hyphens and underscores."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Animation(Checked):
+    """Everything that was asked for one animation."""
+
+    motion_module: str = setting(
+        "mm_sd15_v3.safetensors", api="model", kind=str, label="Motion module", elem_id="motion-module", infotext=True
+    )
+    enabled: bool = setting(False, api="enable", kind=bool, label="Enable AnimateDiff", elem_id="enable")
+    num_frames: int = setting(
+        0, api="video_length", kind=int, label="Number of frames", elem_id="video-length", minimum=0, infotext=True
+    )
+    context: Context = Context()
+    output: Output = Output()
+    source: Source = Source()
+    free_init: FreeInit = FreeInit()
+    image_to_video: ImageToVideo = ImageToVideo()
+
+    def resolved(self, num_frames: int | None = None) -> Animation:
+        """The same with every "choose for me" replaced by what it means: 0 frames is one context."""
+        context = dataclasses.replace(self.context, overlap=self.context.overlap_frames)
+        return dataclasses.replace(
+            self, num_frames=num_frames or self.num_frames or self.context.length, context=context
+        )
+
+
+def _collect(cls: type, prefix: str = "") -> Iterable[Setting]:
+    for entry in dataclasses.fields(cls):
+        if "setting" in entry.metadata:
+            yield dataclasses.replace(entry.metadata["setting"], path=prefix + entry.name)
+        else:
+            yield from _collect(type(entry.default), f"{prefix}{entry.name}.")
+
+
+_ORDER = (
+    *("model", "enable", "video_length", "fps", "loop_number", "closed_loop", "batch_size", "stride", "overlap"),
+    *("format", "interp", "interp_x", "video_source", "video_path", "mask_path"),
+    *("freeinit_enable", "freeinit_filter", "freeinit_ds", "freeinit_dt", "freeinit_iters"),
+    *("latent_power", "latent_scale", "last_frame", "latent_power_last", "latent_scale_last", "request_id"),
+)
+"""The order of the old extension's argument object, which clients may pass as a list; ours follow behind."""
+
+SETTINGS: dict[str, Setting] = {
+    known.api: known
+    for known in sorted(
+        _collect(Animation), key=lambda known: _ORDER.index(known.api) if known.api in _ORDER else len(_ORDER)
+    )
+}
+"""Every setting by its API name, in API order."""
+
+_INTERNAL = {"is_i2i_batch", "video_default", "prompt_scheduler"}
+"""Attributes of the old argument object that clients may send back; they mean nothing."""
+_OTHER_NAMES = {"enabled": "enable"}
+
+
+def from_api(arguments: Mapping[str, Any]) -> tuple[Animation, list[str]]:
+    """Settings from API names, and a sentence for each key that is not known. Missing keys take their defaults."""
+    groups: dict[str, dict[str, Any]] = {}
+    warnings = []
+    for key, value in arguments.items():
+        known = SETTINGS.get(_OTHER_NAMES.get(key, key))
+        if known is None:
+            if key not in _INTERNAL:
+                warnings.append(f"AnimateDiff does not know the argument {key!r}; it was ignored.")
+            continue
+        group, _, name = known.path.rpartition(".")
+        groups.setdefault(group, {})[name] = value
+    whole = groups.pop("", {})
+    parts = {name: type(getattr(Animation(), name))(**values) for name, values in groups.items()}
+    return Animation(**whole, **parts), warnings
+
+
+def to_api(animation: Animation) -> dict[str, Any]:
+    """All settings under their API names, in API order."""
+    return {api: value_of(animation, known) for api, known in SETTINGS.items()}
+
+
+def value_of(animation: Animation, known: Setting) -> Any:
+    """The value of one setting."""
+    value = animation
+    for name in known.path.split("."):
+        value = getattr(value, name)
+    return value

@@ -1,0 +1,57 @@
+"""The frames of one animation → its files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from PIL.Image import Image
+
+from animatediff_ext.media import ENDINGS, WRITERS, EncodeOptions, interpolated
+from animatediff_ext.params import Animation
+
+FILE_ORDER = ("PNG", "GIF", "MP4", "WEBP", "WEBM", "TXT")
+"""The order in which files are written, and in which the API returns those that it returns."""
+
+
+def save_animation(
+    frames: Sequence[Image],
+    stem: Path,
+    animation: Animation,
+    *,
+    comment: str = "",
+    formats: Collection[str] | None = None,
+    options: EncodeOptions | None = None,
+) -> dict[str, Path]:
+    """Write ``frames`` as ``stem.gif``, ``stem.mp4``, …, and single pictures into the folder ``stem``.
+
+    ``formats`` defaults to those of the settings. Returns format → path. Raises `MediaError` if a file cannot be
+    written; then none of it is there.
+    """
+    played, fps = as_played(frames, animation)
+    chosen = animation.output.formats if formats is None else formats
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    return {
+        name: WRITERS[name](
+            played,
+            stem.with_name(stem.name + ENDINGS[name]),
+            fps=fps,
+            loops=animation.output.loop_count,
+            comment=comment,
+            options=options or EncodeOptions(),
+        )
+        for name in FILE_ORDER
+        if name in chosen
+    }
+
+
+def as_played(frames: Sequence[Image], animation: Animation) -> tuple[Sequence[Image], float]:
+    """The frames that a file shows, and how many of them a second."""
+    output, context = animation.output, animation.context
+    if context.closed_loop == "A" and animation.num_frames <= context.length:
+        # No window can cross the end of so short a clip, so the loop is closed by playing it back.
+        frames = [*frames, *frames[-2:0:-1]]
+    if output.interpolation == "Off":
+        return frames, output.fps
+    factor = output.interpolation_factor
+    return interpolated(frames, fps=output.fps, factor=factor), output.fps * factor

@@ -1,0 +1,38 @@
+"""Conditioning of one step, as the WebUI hands it to ``on_cfg_denoiser``.
+
+Axes: n rows, t tokens, c channels of the text encoder.
+"""
+
+from __future__ import annotations
+
+import torch
+from modules import shared
+
+
+def of_equal_length(cond, uncond):
+    """Positive and negative conditioning with the same number of tokens.
+
+    The WebUI runs them in separate calls when their lengths differ. Then prompts of any length would need a setting
+    of the user's; so the shorter one is filled up here with the conditioning of an empty prompt, as that setting
+    would do.
+    """
+    longest = max(_tokens(cond).shape[1], _tokens(uncond).shape[1])
+    return _padded(cond, longest), _padded(uncond, longest)
+
+
+def _tokens(cond) -> torch.Tensor:
+    return cond["crossattn"] if isinstance(cond, dict) else cond  # SDXL has a pooled vector beside the tokens
+
+
+def _padded(cond, num_tokens: int):
+    tokens = _tokens(cond)  # n t c
+    missing = num_tokens - tokens.shape[1]
+    if not missing:
+        return cond
+    empty = shared.sd_model.cond_stage_model_empty_prompt.to(tokens)  # 1 t c
+    chunks = -(-missing // empty.shape[1])
+    fill = empty.repeat(tokens.shape[0], chunks, 1)[:, :missing]
+    tokens = torch.cat([tokens, fill], dim=1)
+    if not isinstance(cond, dict):
+        return tokens
+    return type(cond)({**cond, "crossattn": tokens})

@@ -1,0 +1,220 @@
+"""One animated generation in the WebUI, from *before_process* to *postprocess*.
+
+Everything that must be undone happens inside ``p.sample``, which is replaced on the one object ``p``. The WebUI
+swallows exceptions of scripts and callbacks; so a problem found there is kept, and ``p.sample`` raises it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from modules import shared
+from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingImg2Img
+
+from animatediff_ext.animate import Session, check_context
+from animatediff_ext.inject import frame_major
+from animatediff_ext.params import Animation
+from animatediff_ext.webui import arguments, conditioning, host, infotext
+from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
+from animatediff_ext.webui.first_latent import FirstLatent
+from animatediff_ext.webui.models import CACHE, Loaded, short_hash
+
+_ATTRIBUTE = "animatediff_generation"
+
+
+def generation_of(p) -> Generation | None:
+    """The generation that belongs to this very ``p``, and not to one that it was copied from."""
+    generation = getattr(p, _ATTRIBUTE, None)
+    return generation if generation is not None and generation.p is p else None
+
+
+def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
+    """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` samples."""
+    p.__dict__.pop(_ATTRIBUTE, None)
+    try:
+        generation = _prepared(p, script_args)
+    except Exception as problem:
+        _fail_when_sampling(p, problem)
+        return
+    if generation is None:
+        CACHE.clear()  # with AnimateDiff off, no memory is held
+        return
+    setattr(p, _ATTRIBUTE, generation)
+    generation.prepare()
+
+
+def _prepared(p, script_args) -> Generation | None:
+    is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
+    animation, warnings = arguments.parse(script_args, is_img2img=is_img2img)
+    if not animation.enabled:
+        return None
+    for warning in warnings:
+        p.comment(warning)
+    if getattr(p, "txt2img_upscale", False):
+        p.comment("AnimateDiff leaves the upscaling of a single picture to the WebUI.")
+        return None
+    if host.rival():
+        raise AnimateDiffError(
+            f"The extension {host.rival()} is installed as well, and only one of the two can animate: "
+            "disable one of them under Extensions."
+        )
+    loaded = CACHE.load(animation.motion_module)
+    animation = animation.resolved(_number_of_frames(p, animation))
+    check_context(animation, loaded.motion)
+    return Generation(p, animation, loaded)
+
+
+def _number_of_frames(p, animation: Animation) -> int | None:
+    """Several pictures in img2img are the frames of a video; otherwise the setting counts."""
+    pictures = getattr(p, "init_images", None) or []
+    if len(pictures) <= 1:
+        return None
+    if not animation.num_frames:
+        return len(pictures)
+    if animation.num_frames > len(pictures):
+        raise AnimateDiffError(
+            f"Number of frames is {animation.num_frames}, but only {len(pictures)} pictures were given: "
+            "give as many pictures as frames, or a single one."
+        )
+    p.init_images = pictures[: animation.num_frames]
+    return animation.num_frames
+
+
+def _fail_when_sampling(p, problem: Exception) -> None:
+    def sample(*_args, **_kwargs):
+        raise _for_user(problem)
+
+    p.sample = sample
+
+
+def _for_user(problem: Exception) -> Exception:
+    return AnimateDiffError(str(problem)) if isinstance(problem, EXPECTED) else problem
+
+
+class Generation:
+    """The state of one animated generation. It lives on its ``p`` and dies with it."""
+
+    def __init__(self, p: StableDiffusionProcessing, animation: Animation, loaded: Loaded):
+        self.p = p
+        self.animation = animation
+        self.loaded = loaded
+        self.keep_files = shared.opts.samples_save and not p.do_not_save_samples
+        """Whether videos go to the output folder, or only to whoever asked."""
+        self.interrupted: list[bool] = []
+        """For each video, whether its sampling was cut short."""
+        self._session: Session | None = None
+        self._problem: Exception | None = None
+        self._first_latent = FirstLatent(p, animation)
+
+    def prepare(self) -> None:
+        """Change the fields of ``p`` that an animation needs otherwise."""
+        p, animation = self.p, self.animation
+        p.batch_size = animation.num_frames
+        p.do_not_save_grid = True
+        frames_are_samples = "PNG" in animation.output.formats and not shared.opts.animatediff_save_to_custom
+        p.do_not_save_samples = p.do_not_save_samples or not frames_are_samples
+        is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
+        digest = short_hash(self.loaded.name, self.loaded.path)
+        p.extra_generation_params.update(infotext.written(animation, is_img2img=is_img2img, short_hash=digest))
+        original = getattr(p.sample, "without_animatediff", p.sample)
+
+        def sample(*args, **kwargs):
+            with self._sampling():
+                return original(*args, **kwargs)
+
+        sample.without_animatediff = original  # another extension may run before_process on a copy of p
+        p.sample = sample
+
+    @contextmanager
+    def _sampling(self) -> Iterator[None]:
+        """Everything attached inside, nothing outside, and problems of callbacks raised at the end."""
+        try:
+            self._raise_kept_problem()
+            host.check_unet_is_ours_to_use()
+            session = Session(
+                self.animation,
+                self.loaded.motion,
+                streams_at_once=host.streams_at_once(),
+                before_call=host.stop_if_interrupted,
+            )
+            with session, host.all_rows_in_one_call():
+                self._session = session
+                self.attach()
+                yield
+            self._raise_kept_problem()
+        except EXPECTED as problem:
+            raise _for_user(problem) from problem
+        finally:
+            self._session = None
+
+    def _raise_kept_problem(self) -> None:
+        if self._problem is not None:
+            raise self._problem
+
+    @contextmanager
+    def keeping_problems(self) -> Iterator[None]:
+        """Around a callback whose exceptions the WebUI swallows: remember the first one and end the sampling."""
+        try:
+            yield
+        except Exception as problem:
+            self._problem = self._problem or problem
+            if self._session is not None:
+                host.stop_sampling()
+
+    @contextmanager
+    def failing_on_close(self) -> Iterator[None]:
+        """Around the last callback: closing ``p`` is the only thing after it that can still raise."""
+        p = self.p
+        try:
+            yield
+        except Exception as problem:
+            raised, close = _for_user(problem), p.close
+
+            def close_and_raise():
+                close()
+                raise raised
+
+            p.close = close_and_raise
+
+    def attach(self) -> None:
+        """Modules into the UNet of the checkpoint that is loaded now: hires fix and refiner may have changed it."""
+        if self._session is None:
+            return
+        if host.attach(self._session, self.p) and self.p.sampler is not None:
+            host.renew_sampler(self.p)
+
+    def before_batch(self) -> None:
+        """One video begins: its prompts and its first latent are ready."""
+        self._share_prompts()
+        self._first_latent.prepare()
+
+    def _share_prompts(self) -> None:
+        """One prompt for all frames of a video: scripts with wildcards make a new one for every picture of a batch."""
+        p, num_frames = self.p, self.animation.num_frames
+        start = p.iteration * num_frames
+        for name in ("all_prompts", "all_negative_prompts", "all_hr_prompts", "all_hr_negative_prompts"):
+            prompts = getattr(p, name, None)
+            if prompts:
+                prompts[start : start + num_frames] = prompts[start : start + 1] * num_frames
+        p.prompts = p.all_prompts[start : start + num_frames]
+        p.negative_prompts = p.all_negative_prompts[start : start + num_frames]
+
+    def before_denoising(self, params) -> None:
+        """Before each evaluation of the model: ``params`` is the WebUI's ``CFGDenoiserParams``."""
+        if self._session is None:
+            return
+        self._session.step = params.denoiser.step
+        host.attach(self._session, self.p)
+        num_conditions, rest = divmod(params.text_cond.shape[0], self.animation.num_frames)
+        if rest:
+            raise AnimateDiffError(
+                f"{params.text_cond.shape[0]} prompts came for {self.animation.num_frames} frames: "
+                "use the same number of AND parts for every frame."
+            )
+        self._session.use_rows(frame_major(self.animation.num_frames, num_conditions))
+        params.text_cond, params.text_uncond = conditioning.of_equal_length(params.text_cond, params.text_uncond)
+
+    def after_batch(self) -> None:
+        """One video has been sampled."""
+        self.interrupted.append(shared.state.interrupted or shared.state.skipped)

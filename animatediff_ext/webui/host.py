@@ -1,0 +1,97 @@
+"""What this extension asks of the WebUI, in one place (checked with 1.10.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from modules import devices, extensions, sd_models, sd_samplers, sd_unet, shared
+from modules.sd_samplers_common import InterruptedException
+
+from animatediff_ext.animate import Session
+from animatediff_ext.webui.errors import AnimateDiffError
+
+RIVALS = ("sd-webui-animatediff", "sd-forge-animatediff", "sd-webui-EasyPhoto")
+"""Extensions that bring a script of the same name or packages that replace ours."""
+
+
+def loaded_model():
+    """The checkpoint in memory, or None: asking ``shared.sd_model`` would load one."""
+    return sd_models.model_data.sd_model
+
+
+def unet_of(sd_model) -> torch.nn.Module:
+    return sd_model.model.diffusion_model
+
+
+def rival() -> str | None:
+    """The name of an extension that cannot live beside this one, if there is one."""
+    active = {Path(extension.path).name for extension in extensions.active()}
+    return next((name for name in RIVALS if name in active), None)
+
+
+def check_unet_is_ours_to_use() -> None:
+    """Raises where another engine runs instead of the checkpoint's UNet, since no module can be attached to it."""
+    if sd_unet.current_unet is not None:
+        raise AnimateDiffError(
+            f"The UNet engine {sd_unet.current_unet.option.label!r} is active, and motion modules cannot enter it: "
+            "set SD Unet to None in the settings."
+        )
+
+
+def attach(session: Session, p) -> bool:
+    """Put a session's modules and noise schedule into the checkpoint in use. True if the schedule was not in place."""
+    model = shared.sd_model
+    session.attach(unet_of(model), device=devices.device, dtype=devices.dtype_unet)
+    changed = session.use_schedule(model)
+    if changed:
+        # The settings that rescale or downcast the schedule act on ours as they would on the checkpoint's own.
+        sd_models.apply_alpha_schedule_override(model, p)
+    return changed
+
+
+def renew_sampler(p) -> None:
+    """Make the sampler again: it read the noise schedule when it was made."""
+    of_hires_pass = getattr(p, "hr_sampler_name", None) if p.is_hr_pass else None
+    p.sampler = sd_samplers.create_sampler(of_hires_pass or p.sampler_name, p.sd_model)
+
+
+def stop_if_interrupted() -> None:
+    """Ends the sampling between two runs of the UNet, as the WebUI does between two steps."""
+    if shared.state.interrupted or shared.state.skipped:
+        raise InterruptedException
+
+
+def streams_at_once() -> int | None:
+    """The user's wish to run positive and negative prompt one after the other, which saves memory."""
+    return None if shared.opts.batch_cond_uncond else 1
+
+
+@contextmanager
+def all_rows_in_one_call() -> Iterator[None]:
+    """Let the WebUI hand over positive and negative prompts together; the session separates them again as needed.
+
+    Left to itself it may cut the rows of an AND prompt in the middle of a clip. The value shadows the setting on
+    this one object and is not in the data that *Apply settings* saves.
+    """
+    shadow = shared.opts.__dict__
+    before = shadow.get("batch_cond_uncond", None)
+    shadow["batch_cond_uncond"] = True
+    try:
+        yield
+    finally:
+        if before is None:
+            shadow.pop("batch_cond_uncond", None)
+        else:
+            shadow["batch_cond_uncond"] = before
+
+
+def stop_sampling() -> None:
+    """End the sampling that runs now; the callbacks that call this cannot raise."""
+    shared.state.interrupted = True
+
+
+def setting(name: str, default):
+    return shared.opts.data.get(name, default)

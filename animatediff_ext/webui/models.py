@@ -1,0 +1,88 @@
+"""The motion modules on disk, and the one that is in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modules import hashes, paths, shared
+
+from animatediff_ext.formats import FormatError, load_motion_module
+from animatediff_ext.motion import MotionModel
+from animatediff_ext.webui.host import RIVALS
+
+EXTENSION = Path(__file__).resolve().parents[2]
+ENDINGS = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
+
+
+def folders() -> list[Path]:
+    """Where motion modules are looked for: the one of the settings or our own, then those of the old extension."""
+    chosen = shared.opts.data.get("animatediff_model_path")
+    first = Path(chosen) if chosen else EXTENSION / "model"
+    others = [EXTENSION / "model", *(Path(paths.extensions_dir) / name / "model" for name in RIVALS)]
+    return [first, *(folder for folder in others if folder != first and folder.is_dir())]
+
+
+def names() -> list[str]:
+    """All motion modules, as paths relative to their folder; a folder in diffusers' format is one module."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.rglob("*")):
+            inside_adapter = any((parent / "config.json").is_file() for parent in path.parents if parent != folder)
+            is_file = path.is_file() and path.suffix.lower() in ENDINGS and not inside_adapter
+            if is_file or (path.is_dir() and (path / "config.json").is_file()):
+                found.setdefault(path.relative_to(folder).as_posix(), path)
+    return sorted(found, key=str.lower)
+
+
+def find(name: str) -> Path:
+    """The file of a name from the list. Raises `FormatError` if there is none, with what there is."""
+    for folder in folders():
+        path = folder / name
+        # a name comes from a request and must not lead out of the folder
+        if name and path.exists() and path.resolve().is_relative_to(folder.resolve()):
+            return path
+    known = names()
+    if not known:
+        raise FormatError(
+            f"There is no motion module in {folders()[0]}: put one there, such as mm_sd15_v3.safetensors, and press "
+            "the refresh button beside the list."
+        )
+    raise FormatError(f"Motion module {name!r} was not found in {folders()[0]}: choose from {', '.join(known)}.")
+
+
+def short_hash(name: str, path: Path) -> str | None:
+    """First 8 digits of the SHA-256, as infotexts have it; None for a folder or where hashing is off."""
+    if path.is_dir():
+        return None
+    digest = hashes.sha256(str(path), f"AnimateDiff/{name}")
+    return digest[:8] if digest else None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    name: str
+    path: Path
+    modified: float
+    motion: MotionModel
+
+
+class ModuleCache:
+    """Keeps the last motion module in main memory, so that a second animation need not read it again."""
+
+    def __init__(self):
+        self._loaded: Loaded | None = None
+
+    def load(self, name: str) -> Loaded:
+        path = find(name)
+        modified = path.stat().st_mtime
+        if not self._loaded or (self._loaded.path, self._loaded.modified) != (path, modified):
+            self._loaded = None  # before the next one is read, so that two are never in memory
+            self._loaded = Loaded(name, path, modified, load_motion_module(path))
+        return self._loaded
+
+    def clear(self) -> None:
+        self._loaded = None
+
+
+CACHE = ModuleCache()

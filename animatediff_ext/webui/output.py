@@ -1,0 +1,125 @@
+"""The pictures of a generation → videos in the output folder, in the gallery and in the API's answer."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from modules import images, shared
+from modules.processing import Processed
+from PIL.Image import Image
+
+from animatediff_ext.media import to_base64
+from animatediff_ext.save import FILE_ORDER, save_animation
+from animatediff_ext.webui.generation import Generation
+from animatediff_ext.webui.settings import encode_options
+
+_SHOWN_BY_A_BROWSER = ("GIF", "WEBP")
+"""The gallery shows pictures; these move."""
+_RETURNED = ("GIF", "MP4", "WEBP", "WEBM")
+"""What the API returns of the files."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """One animation: its frames, the infotext and seed of the first one, and whether it came to its end."""
+
+    frames: list[Image]
+    infotext: str
+    seed: int
+    complete: bool
+
+
+def deliver(generation: Generation, processed: Processed) -> None:
+    """Write what was asked for, and replace the pictures of ``processed`` by animations.
+
+    Raises `MediaError` if a file cannot be written.
+    """
+    videos = list(_videos(generation, processed))
+    if not videos:
+        return
+    show = _answer_api if generation.p.is_api else _fill_gallery
+    shown: list[tuple[object, str]] = []
+    for video in videos:
+        files = _write(generation, video)
+        shown += [(item, video.infotext) for item in show(generation, video, files)]
+    processed.images = [item for item, _ in shown]
+    processed.infotexts = [text for _, text in shown]
+    processed.index_of_first_image = 0
+
+
+def _videos(generation: Generation, processed: Processed) -> Iterator[Video]:
+    num_frames = generation.animation.num_frames
+    pictures = processed.images[processed.index_of_first_image :]
+    num_videos = len(generation.interrupted)
+    if not num_videos or not pictures:
+        return
+    per_frame = max(1, len(pictures) // (num_videos * num_frames))  # settings may add masks behind every picture
+    frames = pictures[::per_frame]
+    for i in range(num_videos):
+        first = i * num_frames
+        yield Video(
+            frames=frames[first : first + num_frames],
+            infotext=processed.infotexts[processed.index_of_first_image :][first],
+            seed=processed.all_seeds[first],
+            complete=not generation.interrupted[i],
+        )
+
+
+def _write(generation: Generation, video: Video) -> dict[str, Path]:
+    animation = generation.animation
+    formats = {name for name in animation.output.formats if name in FILE_ORDER}
+    keep = generation.keep_files and (video.complete or shared.opts.save_incomplete_images)
+    if not keep or not shared.opts.animatediff_save_to_custom:
+        formats.discard("PNG")  # the WebUI saves the frames, or nobody does
+    if not generation.p.is_api and not formats & set(_SHOWN_BY_A_BROWSER):
+        preview = {"WEBP"}
+    else:
+        preview = set()
+    stem = _stem(generation, video) if keep else _temporary_stem()
+    comment = video.infotext if shared.opts.enable_pnginfo else ""
+    files = save_animation(video.frames, stem, animation, comment=comment, formats=formats, options=encode_options())
+    if preview:
+        files |= save_animation(video.frames, _temporary_stem(), animation, comment=comment, formats=preview)
+    return files
+
+
+def _stem(generation: Generation, video: Video) -> Path:
+    """``…/AnimateDiff/2024-01-31/00012-1234567-request``, as the old extension named its files."""
+    folder = Path(generation.p.outpath_samples) / "AnimateDiff" / datetime.date.today().isoformat()
+    folder.mkdir(parents=True, exist_ok=True)
+    number = images.get_next_sequence_number(str(folder), "")
+    request = generation.animation.output.request_id
+    return folder / "-".join(filter(None, [f"{number:05}", str(video.seed), request]))
+
+
+def _temporary_stem() -> Path:
+    return Path(tempfile.mkdtemp(prefix="animatediff-", dir=shared.opts.temp_dir or None)) / "animation"
+
+
+def _fill_gallery(generation: Generation, video: Video, files: dict[str, Path]) -> list[Image]:
+    """The first frame, standing for the file that moves: the gallery serves that, other scripts still see a picture."""
+    picture = video.frames[0].copy()
+    picture.already_saved_as = str(next(files[name] for name in _SHOWN_BY_A_BROWSER if name in files))
+    return [picture]
+
+
+def _answer_api(generation: Generation, video: Video, files: dict[str, Path]) -> list[str | Image]:
+    """Files as base64, then single frames if they were asked for or if there is nothing else to return."""
+    answer: list[str | Image] = [to_base64(files[name]) for name in _RETURNED if name in files]
+    if "Frame" in generation.animation.output.formats or not answer:
+        answer += video.frames
+    if not generation.keep_files:
+        _forget(files)
+    return answer
+
+
+def _forget(files: dict[str, Path]) -> None:
+    """Nothing stays on the disk of a service that asked for nothing to be saved."""
+    for path in files.values():
+        path.unlink()
+    for folder in {path.parent for path in files.values()}:
+        folder.rmdir()

@@ -1,0 +1,68 @@
+"""The script as the WebUI sees it: every hook is one call into `generation` or `output`."""
+
+from __future__ import annotations
+
+from modules import script_callbacks, scripts
+
+from animatediff_ext.webui import generation, infotext, output, settings
+from animatediff_ext.webui.generation import generation_of
+from animatediff_ext.webui.ui import Accordion
+
+
+class AnimateDiffScript(scripts.Script):
+    """*AnimateDiff* in txt2img and img2img."""
+
+    def title(self):
+        return "AnimateDiff"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        accordion = Accordion(is_img2img)
+        self.infotext_fields = accordion.paste_fields
+        self.paste_field_names = [name for _, name in accordion.paste_fields]
+        return accordion.components
+
+    def before_process(self, p, *args):
+        generation.begin(p, args)
+
+    def before_process_batch(self, p, *args, **kwargs):
+        running = generation_of(p)
+        if running:
+            with running.keeping_problems():
+                running.before_batch()
+
+    def process_before_every_sampling(self, p, *args, **kwargs):
+        running = generation_of(p)
+        if running:
+            with running.keeping_problems():
+                running.attach()
+
+    def postprocess_batch(self, p, *args, **kwargs):
+        running = generation_of(p)
+        if running:
+            running.after_batch()
+
+    def postprocess(self, p, processed, *args):
+        running = generation_of(p)
+        if running:
+            with running.failing_on_close():
+                output.deliver(running, processed)
+
+
+def on_cfg_denoiser(params) -> None:
+    """Callback of the WebUI before each evaluation of the model, whoever's generation it is."""
+    running = generation_of(params.denoiser.p)
+    if running:
+        with running.keeping_problems():
+            running.before_denoising(params)
+
+
+def register() -> None:
+    """Tell the WebUI of our callbacks. It runs the door anew on *Reload UI*, so this may be called again."""
+    for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted):
+        script_callbacks.remove_callbacks_for_function(function)
+    script_callbacks.on_ui_settings(settings.on_ui_settings)
+    script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
+    script_callbacks.on_infotext_pasted(infotext.pasted)

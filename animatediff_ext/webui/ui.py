@@ -1,0 +1,176 @@
+"""The accordion in txt2img and img2img."""
+
+from __future__ import annotations
+
+import html
+
+import gradio as gr
+
+from animatediff_ext.formats import FormatError, describe
+from animatediff_ext.inject import misfit
+from animatediff_ext.media import MediaError, probe
+from animatediff_ext.params import VIDEO_FORMATS
+from animatediff_ext.setting import Setting
+from animatediff_ext.webui import host, models
+from animatediff_ext.webui.arguments import page_fields
+from animatediff_ext.webui.infotext import FIELD_PREFIX
+
+
+class Accordion:
+    """Builds the page's fields. `components` are the script's arguments, `paste_fields` what infotexts fill in."""
+
+    def __init__(self, is_img2img: bool):
+        self._prefix = "img2img-ad-" if is_img2img else "txt2img-ad-"
+        self._fields = {field.api: field for field in page_fields(is_img2img)}
+        self._built: dict[str, gr.components.Component] = {}
+        request = gr.State(None)  # where the API puts its dictionary
+        with gr.Accordion("AnimateDiff", open=False, elem_id=f"{self._prefix}accordion"):
+            if host.rival():
+                gr.Markdown(
+                    f"**{host.rival()} is installed too, and only one of the two can animate. Disable one of them.**"
+                )
+            self._build(is_img2img)
+        self.components = [request, *(self._built[name] for name in self._fields)]
+        self.paste_fields = [(self._built[name], f"{FIELD_PREFIX}{name}") for name in self._fields]
+
+    def _build(self, is_img2img: bool) -> None:
+        with gr.Row():
+            with gr.Row():
+                self._motion_module()
+            self._checks("format")
+        status = gr.HTML(_status(self._built["model"].value), elem_id=f"{self._prefix}status")
+        with gr.Row():
+            self._checkbox("enable")
+            self._number("video_length")
+            self._number("fps")
+            self._number("loop_number")
+        with gr.Row():
+            self._radio("closed_loop")
+            self._slider("batch_size")
+            self._number("stride")
+            self._number("overlap")
+        with gr.Row():
+            self._dropdown("context_schedule")
+            self._dropdown("context_weights")
+        with gr.Row():
+            self._radio("interp")
+            self._number("interp_x")
+        with gr.Accordion("FreeInit Params", open=False):
+            self._checkbox("freeinit_enable")
+            self._dropdown("freeinit_filter")
+            for name in ("freeinit_ds", "freeinit_dt", "freeinit_iters"):
+                self._slider(name)
+        self._built["video_source"] = gr.Video(label=self._fields["video_source"].label)
+        with gr.Row():
+            self._text("video_path")
+            self._text("mask_path", visible=False)
+        if is_img2img:
+            with gr.Accordion("I2V Traditional", open=False):
+                with gr.Row():
+                    for name in ("latent_power", "latent_scale", "latent_power_last", "latent_scale_last"):
+                        self._slider(name)
+                last = self._fields["last_frame"]
+                self._built["last_frame"] = gr.Image(label=last.label, type="pil", elem_id=self._id(last))
+        self._built["video_source"].change(
+            fn=_frames_and_rate,
+            inputs=[self._built["video_source"]],
+            outputs=[self._built["video_length"], self._built["fps"]],
+            queue=False,
+        )
+        remove = gr.Button("Remove motion module from memory", elem_id=f"{self._prefix}remove")
+        remove.click(fn=models.CACHE.clear, queue=False)
+        model = self._built["model"]
+        for event in (model.change, self._built["enable"].change):
+            event(fn=_status_with_hash, inputs=[model], outputs=[status], queue=False, show_progress=False)
+
+    def _motion_module(self) -> None:
+        field = self._fields["model"]
+        known = models.names()
+        value = field.default if field.default in known else next(iter(known), None)
+        model = gr.Dropdown(choices=known, value=value, label=field.label, elem_id=self._id(field))
+        refresh = gr.Button("\U0001f504", elem_id=f"{self._prefix}refresh", elem_classes=["tool"], variant="tool")
+        refresh.click(fn=_refreshed, inputs=[model], outputs=[model], queue=False, show_progress=False)
+        self._built["model"] = model
+
+    def _id(self, field: Setting) -> str:
+        return f"{self._prefix}{field.elem_id}"
+
+    def _common(self, name: str) -> dict:
+        field = self._fields[name]
+        info = {"info": field.info} if field.info else {}
+        return {"value": field.default, "label": field.label, "elem_id": self._id(field), **info}
+
+    def _number(self, name: str) -> None:
+        field = self._fields[name]
+        whole = {"precision": 0} if field.kind is int else {}
+        self._built[name] = gr.Number(**self._common(name), minimum=field.minimum, **whole)
+
+    def _slider(self, name: str) -> None:
+        low, high, step = self._fields[name].slider
+        self._built[name] = gr.Slider(**self._common(name), minimum=low, maximum=high, step=step)
+
+    def _checkbox(self, name: str) -> None:
+        self._built[name] = gr.Checkbox(**self._common(name))
+
+    def _radio(self, name: str) -> None:
+        self._built[name] = gr.Radio(**self._common(name), choices=list(self._fields[name].choices))
+
+    def _dropdown(self, name: str) -> None:
+        self._built[name] = gr.Dropdown(**self._common(name), choices=list(self._fields[name].choices))
+
+    def _text(self, name: str, visible: bool = True) -> None:
+        self._built[name] = gr.Textbox(**self._common(name), visible=visible)
+
+    def _checks(self, name: str) -> None:
+        chosen = host.setting("animatediff_default_save_formats", list(self._fields[name].default))
+        common = {**self._common(name), "value": list(chosen)}
+        self._built[name] = gr.CheckboxGroup(**common, choices=list(VIDEO_FORMATS))
+
+
+def _refreshed(current: str | None):
+    known = models.names()
+    return gr.Dropdown.update(choices=known, value=current if current in known else next(iter(known), None))
+
+
+def _frames_and_rate(video: str | None):
+    """Number of frames and frames a second of a video that was chosen; nothing changes without one."""
+    if not video:
+        return gr.update(), gr.update()
+    try:
+        clip = probe(video)
+    except MediaError as problem:
+        raise gr.Error(str(problem)) from problem
+    return clip.num_frames, round(clip.fps, 3)
+
+
+def _status_with_hash(name: str | None) -> str:
+    return _status(name, with_hash=True)
+
+
+def _status(name: str | None, with_hash: bool = False) -> str:
+    """One line on a motion module: its family, its hash, and whether it fits the checkpoint that is loaded."""
+    if not name:
+        return _line(f"No motion module in {models.folders()[0]}: put one there and press 🔄.", good=False)
+    try:
+        path = models.find(name)
+        known = describe(path)
+    except FormatError as problem:
+        return _line(str(problem), good=False)
+    if not known.is_motion_module:
+        return _line(known.fits, good=False)
+    parts = [known.title, f"for {known.base}"]
+    digest = models.short_hash(name, path) if with_hash else None
+    if digest:
+        parts.append(f"hash {digest}")
+    model = host.loaded_model()
+    problem = misfit(host.unet_of(model), known.config) if model is not None else None
+    if model is not None and not problem:
+        parts.append("fits the loaded checkpoint")
+    if known.config.family.sampler_hint:
+        parts.append(f"use {known.config.family.sampler_hint}")
+    return _line(problem or " · ".join(parts), good=not problem)
+
+
+def _line(text: str, *, good: bool) -> str:
+    mark = "✓" if good else "⚠"
+    return f"<p class='animatediff-status'>{mark} {html.escape(text)}</p>"

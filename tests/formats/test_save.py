@@ -1,0 +1,86 @@
+"""Writing motion modules."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from animatediff_ext.formats import load_motion_module, save_motion_module
+from animatediff_ext.motion import FAMILIES, NoiseSchedule
+from tests.formats.building import toy
+from tests.models.motion import motion_config, random_motion
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_saved_model_comes_back_exactly(family, dtype, tmp_path):
+    model = toy(family).to(dtype)
+    save_motion_module(model, tmp_path / "mm.safetensors", dtype=dtype)
+    loaded = load_motion_module(tmp_path / "mm.safetensors")
+    assert loaded.config == model.config
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    x = torch.randn(8, 32, 3, 3, dtype=dtype)
+    assert torch.equal(loaded.down_blocks[0].motion_modules[0](x, 4), model.down_blocks[0].motion_modules[0](x, 4))
+
+
+def test_saving_twice_gives_the_same_tensors(tmp_path):
+    save_motion_module(toy("v2"), tmp_path / "one.safetensors")
+    save_motion_module(load_motion_module(tmp_path / "one.safetensors"), tmp_path / "two.safetensors")
+    one, two = (load_motion_module(tmp_path / f"{n}.safetensors").state_dict() for n in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_saved_file_has_official_names_half_precision_and_metadata(tmp_path):
+    model = toy("lightning")
+    save_motion_module(model, tmp_path / "mm.safetensors", metadata={"title": "a walk", "animatediff_family": "v1"})
+    with safe_open(tmp_path / "mm.safetensors", framework="pt") as file:
+        assert set(file.keys()) == set(model.state_dict())
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16"}  # noqa: SIM118
+        metadata = file.metadata()
+    assert metadata["title"] == "a walk"
+    assert metadata["animatediff_family"] == "lightning"
+    assert '"linear"' in metadata["animatediff_noise_schedule"]
+    assert all(".temporal_transformer." in name for name in model.state_dict())
+
+
+def test_what_tensors_cannot_tell_comes_back(tmp_path):
+    schedule = NoiseSchedule(kind="scaled_linear", beta_start=0.001, beta_end=0.02, num_timesteps=500)
+    config = motion_config("animatelcm", num_positions=24)
+    config = replace(config, family=replace(config.family, schedule=schedule), num_heads=4, num_groups=16)
+    save_motion_module(random_motion(config), tmp_path / "mm.safetensors")
+    assert load_motion_module(tmp_path / "mm.safetensors").config == config
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
+    path = tmp_path / "mm.safetensors"
+    save_motion_module(toy("v1"), path)
+    before = path.read_bytes()
+
+    def fail(state, part, metadata):
+        with open(part, "wb") as stream:
+            stream.write(b"half a file")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("animatediff_ext.formats.module_file.save_file", fail)
+    with pytest.raises(OSError, match="No space"):
+        save_motion_module(toy("v2"), path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["mm.safetensors"]
+
+
+def test_a_file_can_take_its_own_place(tmp_path):
+    path = tmp_path / "mm.safetensors"
+    save_motion_module(toy("v1"), path)
+    loaded = load_motion_module(path)
+    save_motion_module(loaded, path)
+    assert all(torch.equal(t, loaded.state_dict()[n]) for n, t in load_motion_module(path).state_dict().items())
+
+
+def test_saving_leaves_the_model_as_it_was(tmp_path):
+    model = toy("v1")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_motion_module(model, tmp_path / "new folder" / "mm.safetensors")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert next(model.parameters()).dtype == torch.float32

@@ -1,0 +1,20 @@
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import sys, time
+import numpy, PIL.Image, PIL.features  # what the host has loaded long before
+start = time.perf_counter()
+import animatediff_ext.media
+print(time.perf_counter() - start, *sorted({"av", "imageio", "torch", "gradio", "modules"} & set(sys.modules)))
+"""
+
+
+def test_importing_the_package_is_cheap_and_brings_no_codec_in():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    seconds, *brought_in = done.stdout.split()
+    assert brought_in == []
+    assert float(seconds) < 0.1

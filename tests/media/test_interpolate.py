@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from animatediff_ext.media import WRITERS, MediaError, interpolated, probe
+
+from .clips import LazyClip
+
+
+class MovingSquare:
+    """A bright square on grey that moves 6 pixels a frame."""
+
+    def __init__(self, num_frames):
+        self.num_frames = num_frames
+
+    def __len__(self):
+        return self.num_frames
+
+    def __iter__(self):
+        for index in range(self.num_frames):
+            frame = np.full((64, 96, 3), 40, np.uint8)
+            frame[20:40, 6 * index + 4 : 6 * index + 24] = (200, 100, 50)
+            yield frame
+
+
+def centre_of_square(frame) -> float:
+    weight = np.abs(frame.astype(float) - 40).sum((0, 2))
+    return float((weight * np.arange(len(weight))).sum() / weight.sum())
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 7])
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 9])
+def test_n_frames_become_n_minus_1_times_factor_plus_1(num_frames, factor):
+    more = interpolated(LazyClip(num_frames), fps=8, factor=factor)
+    assert len(list(more)) == len(more) == (num_frames - 1) * factor + 1
+
+
+@pytest.mark.parametrize("fps", [1, 7.5, 23.976, 24000 / 1001, 59.94])
+def test_the_count_is_the_same_at_any_rate(fps):
+    assert len(list(interpolated(LazyClip(6), fps=fps, factor=3))) == 16
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_every_frame_of_the_clip_is_there_unchanged(factor):
+    clip = LazyClip(7)
+    np.testing.assert_array_equal(list(interpolated(clip, fps=8, factor=factor))[::factor], list(clip))
+
+
+def test_new_frames_show_the_motion_in_between():
+    centres = [centre_of_square(frame) for frame in interpolated(MovingSquare(8), fps=8, factor=2)]
+    np.testing.assert_allclose(centres, 13.5 + 3 * np.arange(15), atol=2)
+    assert min(np.diff(centres)) > 0.5
+
+
+def test_new_frames_between_equal_frames_are_equal_to_them():
+    frame = next(iter(LazyClip(1)))
+    for new in interpolated([frame] * 4, fps=8, factor=2):
+        np.testing.assert_allclose(new.astype(int), frame, atol=3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 40), (33, 35), (31, 64)])
+def test_frames_smaller_than_the_filter_takes_work(height, width):
+    clip = LazyClip(3, height, width)
+    frames = list(interpolated(clip, fps=8, factor=2))
+    assert [frame.shape for frame in frames] == [(height, width, 3)] * 5
+    np.testing.assert_array_equal(frames[::2], list(clip))
+
+
+def test_the_result_can_be_read_again_and_written(tmp_path):
+    more = interpolated(LazyClip(5), fps=8, factor=2)
+    np.testing.assert_array_equal(list(more), list(more))
+    info = probe(WRITERS["MP4"](more, tmp_path / "a.mp4", fps=16))
+    assert (info.num_frames, info.fps) == (9, 16)
+
+
+def test_a_factor_of_1_changes_nothing():
+    clip = LazyClip(3)
+    assert interpolated(clip, fps=8, factor=1) is clip
+
+
+@pytest.mark.parametrize("factor", [0, -1, 1.5, True, "2"])
+def test_a_wrong_factor_says_what_is_allowed(factor):
+    with pytest.raises(MediaError, match=r"factor is .*whole number, 1 or more"):
+        interpolated(LazyClip(2), fps=8, factor=factor)
+
+
+def test_no_frames_are_an_error():
+    with pytest.raises(MediaError, match="no frames"):
+        list(interpolated([], fps=8, factor=2))
+
+
+def test_leaving_midway_is_fine():
+    first = next(iter(interpolated(LazyClip(40), fps=8, factor=4)))
+    np.testing.assert_array_equal(first, next(iter(LazyClip(1))))
