@@ -7,8 +7,9 @@ from pathlib import Path
 
 from modules import hashes, paths, shared
 
-from animatediff_ext.formats import FormatError, load_motion_module
+from animatediff_ext.formats import load_motion_module
 from animatediff_ext.motion import MotionModel
+from animatediff_ext.webui.errors import AnimateDiffError
 from animatediff_ext.webui.host import RIVALS
 
 EXTENSION = Path(__file__).resolve().parents[2]
@@ -36,7 +37,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """The file of a name from the list. Raises `FormatError` if there is none, with what there is."""
+    """The file of a name from the list. Raises `AnimateDiffError` if there is none, with what there is."""
     for folder in folders():
         path = folder / name
         # a name comes from a request and must not lead out of the folder
@@ -44,11 +45,11 @@ def find(name: str) -> Path:
             return path
     known = names()
     if not known:
-        raise FormatError(
+        raise AnimateDiffError(
             f"There is no motion module in {folders()[0]}: put one there, such as mm_sd15_v3.safetensors, and press "
             "the refresh button beside the list."
         )
-    raise FormatError(f"Motion module {name!r} was not found in {folders()[0]}: choose from {', '.join(known)}.")
+    raise AnimateDiffError(f"Motion module {name!r} was not found in {folders()[0]}: choose from {', '.join(known)}.")
 
 
 def short_hash(name: str, path: Path) -> str | None:

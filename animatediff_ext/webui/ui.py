@@ -13,6 +13,7 @@ from animatediff_ext.params import VIDEO_FORMATS
 from animatediff_ext.setting import Setting
 from animatediff_ext.webui import host, models
 from animatediff_ext.webui.arguments import page_fields
+from animatediff_ext.webui.errors import AnimateDiffError
 from animatediff_ext.webui.infotext import FIELD_PREFIX
 
 
@@ -154,7 +155,7 @@ def _status(name: str | None, with_hash: bool = False) -> str:
     try:
         path = models.find(name)
         known = describe(path)
-    except FormatError as problem:
+    except (AnimateDiffError, FormatError) as problem:
         return _line(str(problem), good=False)
     if not known.is_motion_module:
         return _line(known.fits, good=False)

@@ -32,8 +32,9 @@ def content(path):
 
 
 @WITH_FRAMES
-@pytest.mark.parametrize("num_frames", [0, 1, 80])
-@pytest.mark.parametrize("error", [Fails(), KeyboardInterrupt(), MemoryError()])
+@pytest.mark.parametrize(
+    ("num_frames", "error"), [(0, Fails()), (1, KeyboardInterrupt()), (80, Fails()), (80, KeyboardInterrupt())]
+)
 def test_an_error_midway_leaves_nothing_and_reaches_the_caller(tmp_path, format, num_frames, error):
     with pytest.raises(type(error)):
         WRITERS[format](failing_after(num_frames, error), tmp_path / f"clip{ENDINGS[format]}", fps=8)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read
 
 ROOT = Path(__file__).parents[2]
 NUM_FRAMES = (90, 90, 570)  # 90 is more than any encoder looks ahead; the first run warms up the allocator
-HEIGHT, WIDTH = 160, 160
+HEIGHT, WIDTH = 128, 128
 KEPT_KB = (NUM_FRAMES[-1] - NUM_FRAMES[0]) * HEIGHT * WIDTH * 3 // 1024
 """How much more the longer clip would need if its frames were kept."""
 

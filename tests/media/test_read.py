@@ -40,6 +40,7 @@ def test_frames_come_back_in_order_as_writable_rgb(tmp_path, format):
     frames = list(read_frames(WRITERS[format](clip, tmp_path / f"clip{ENDINGS[format]}", fps=8)))
     assert [(frame.dtype, frame.shape) for frame in frames] == [(np.uint8, (48, 64, 3))] * 11
     for frame, original in zip(frames, clip, strict=True):
+        assert frame.flags.writeable
         assert np.abs(frame.astype(int) - original).mean() < 16
 
 

@@ -1,0 +1,27 @@
+"""Frames to files and back: GIF, MP4, WebM, WebP and folders of PNG, one frame in memory at a time.
+
+    WRITERS["MP4"](frames, "clip.mp4", fps=8, comment=infotext)
+    for frame in read_frames("clip.mp4"): ...
+
+PyAV is imported by the formats that need it, when they are used.
+"""
+
+from animatediff_ext.media.errors import MediaError
+from animatediff_ext.media.files import to_base64
+from animatediff_ext.media.interpolate import interpolated
+from animatediff_ext.media.options import EncodeOptions
+from animatediff_ext.media.read import ClipInfo, probe, read_comment, read_frames
+from animatediff_ext.media.write import ENDINGS, WRITERS
+
+__all__ = [
+    "ENDINGS",
+    "WRITERS",
+    "ClipInfo",
+    "EncodeOptions",
+    "MediaError",
+    "interpolated",
+    "probe",
+    "read_comment",
+    "read_frames",
+    "to_base64",
+]

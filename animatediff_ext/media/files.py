@@ -1,0 +1,105 @@
+"""Files and folders that appear under their name only when whole."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from animatediff_ext.media.errors import MediaError
+
+_FRAME_NAME = re.compile(r"\d{5,}\.png")
+_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # no quotas on Windows
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def new_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Lend a path in the same folder to write to, and give the file its name at the end.
+
+    After any exception the file is gone, and an older file of that name is as it was. Missing folders are made.
+    """
+    path = Path(path)
+    with _explained(path):
+        part = _part_of(path)
+        try:
+            yield part
+            os.replace(part, path)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Like ``new_file``, for a folder of numbered frames. Replaces such a folder, and refuses to replace any other."""
+    path = Path(path)
+    if path.exists() and not _holds_only_frames(path):
+        raise MediaError(f"{path} exists and holds more than numbered frames; choose a folder that does not exist yet.")
+    with _explained(path):
+        part = _part_of(path)
+        try:
+            part.mkdir()
+            yield part
+            _swap_folder(part, path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+def to_base64(path: str | os.PathLike) -> str:
+    """The bytes of a file as base64 text, the way the WebUI's API hands out pictures."""
+    try:
+        return base64.b64encode(Path(path).read_bytes()).decode("ascii")
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read ({error.strerror}); give the path of a file.") from error
+
+
+def _part_of(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A short name of its own: the final name may be as long as the file system allows.
+    return path.parent / f".{uuid.uuid4().hex}.part"
+
+
+def _swap_folder(part: Path, path: Path) -> None:
+    """A folder with files in it cannot be replaced in one step, so the old one steps aside first."""
+    if not path.exists():
+        os.replace(part, path)
+        return
+    old = _part_of(path)
+    os.replace(path, old)
+    try:
+        os.replace(part, path)
+    except BaseException:
+        os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _holds_only_frames(path: Path) -> bool:
+    return path.is_dir() and all(_FRAME_NAME.fullmatch(entry.name) for entry in path.iterdir())
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say in a sentence what the file system refused. FFmpeg's errors carry the same numbers as Python's."""
+    try:
+        yield
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number in _DISK_FULL:
+            raise MediaError(
+                f"The disk is full: {path} could not be written. Free some space and try again."
+            ) from error
+        if number in _FORBIDDEN:
+            raise MediaError(
+                f"{path} may not be written. Check that its folder is writable and that no program has it open."
+            ) from error
+        raise
