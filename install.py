@@ -15,5 +15,5 @@ def missing() -> list[str]:
 
 
 for requirement in missing():
-    # --no-deps: the packages need nothing but numpy and pillow, which the WebUI has and pins
+    # --no-deps: what they need the WebUI has, and its versions stay as they are
     launch.run_pip(f'install --no-deps "{requirement}"', f"{requirement} for AnimateDiff")

@@ -11,7 +11,7 @@ from animatediff_ext.media.files import to_base64
 from animatediff_ext.media.interpolate import interpolated
 from animatediff_ext.media.options import EncodeOptions
 from animatediff_ext.media.read import ClipInfo, probe, read_comment, read_frames
-from animatediff_ext.media.write import ENDINGS, WRITERS
+from animatediff_ext.media.write import ENDINGS, WRITERS, check_formats
 
 __all__ = [
     "ENDINGS",
@@ -19,6 +19,7 @@ __all__ = [
     "ClipInfo",
     "EncodeOptions",
     "MediaError",
+    "check_formats",
     "interpolated",
     "probe",
     "read_comment",

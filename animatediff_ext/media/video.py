@@ -60,7 +60,7 @@ def write_mp4(
     place in MP4 and is ignored. Raises ``MediaError``, also where this build of PyAV lacks the encoder.
     """
     rate, _, comment = frame_rate(fps), checked_loops(loops), clean_comment(comment)
-    encoder = _encoder_for(options.mp4_codec, "MP4")
+    encoder = encoder_for(options.mp4_codec, "MP4")
     plan = _Plan(
         container="mp4",
         encoder=encoder,
@@ -89,7 +89,7 @@ def write_webm(
     rate, _, comment = frame_rate(fps), checked_loops(loops), clean_comment(comment)
     plan = _Plan(
         container="webm",
-        encoder=_encoder_for("vp9", "WEBM"),
+        encoder=encoder_for("vp9", "WEBM"),
         # Constant quality needs a bit rate of zero: https://trac.ffmpeg.org/wiki/Encode/VP9
         codec_options={"crf": "24", "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1"},
         metadata={"title": comment.strip().partition("\n")[0][:_TITLE_LETTERS], "comment": comment} if comment else {},
@@ -97,7 +97,8 @@ def write_webm(
     return _write(frames, path, rate, plan)
 
 
-def _encoder_for(codec: str, format: str) -> str:
+def encoder_for(codec: str, format: str) -> str:
+    """FFmpeg's best encoder for a codec that this build has. Raises ``MediaError`` if it has none."""
     load_pyav(f"Writing {format}")
     for name in ENCODERS[codec]:
         if has_encoder(name):

@@ -10,12 +10,14 @@ appears under its name only when whole: after an error or an interrupt there is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from animatediff_ext.media.gif import write_gif
+from animatediff_ext.media.options import EncodeOptions
 from animatediff_ext.media.pictures import write_png, write_txt
-from animatediff_ext.media.video import write_mp4, write_webm
+from animatediff_ext.media.pyav import load_pyav
+from animatediff_ext.media.video import encoder_for, write_mp4, write_webm
 from animatediff_ext.media.webp import write_webp
 
 WRITERS: dict[str, Callable[..., Path]] = {
@@ -28,3 +30,13 @@ WRITERS: dict[str, Callable[..., Path]] = {
 }
 ENDINGS = {"GIF": ".gif", "MP4": ".mp4", "WEBP": ".webp", "WEBM": ".webm", "PNG": "", "TXT": ".txt"}
 """Format → what the name of its file ends in; PNG is a folder."""
+
+
+def check_formats(formats: Iterable[str], options: EncodeOptions) -> None:
+    """Raises ``MediaError`` if this installation cannot write one of them: better before the frames are made."""
+    if "GIF" in formats:
+        load_pyav("Writing GIF")
+    if "MP4" in formats:
+        encoder_for(options.mp4_codec, "MP4")
+    if "WEBM" in formats:
+        encoder_for("vp9", "WEBM")

@@ -14,11 +14,13 @@ from modules.processing import StableDiffusionProcessing, StableDiffusionProcess
 
 from animatediff_ext.animate import Session, check_context
 from animatediff_ext.inject import frame_major
+from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
 from animatediff_ext.webui import arguments, conditioning, host, infotext
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.models import CACHE, Loaded, short_hash
+from animatediff_ext.webui.settings import encode_options
 
 _ATTRIBUTE = "animatediff_generation"
 
@@ -59,10 +61,19 @@ def _prepared(p, script_args) -> Generation | None:
             f"The extension {host.rival()} is installed as well, and only one of the two can animate: "
             "disable one of them under Extensions."
         )
+    _refuse_what_is_missing(p, animation)
+    check_formats(animation.output.formats, encode_options())
     loaded = CACHE.load(animation.motion_module)
     animation = animation.resolved(_number_of_frames(p, animation))
     check_context(animation, loaded.motion)
     return Generation(p, animation, loaded)
+
+
+def _refuse_what_is_missing(p, animation: Animation) -> None:
+    if animation.free_init.enabled:
+        raise AnimateDiffError("FreeInit (freeinit_enable) is not available in this version: turn it off.")
+    if animation.source.video or animation.source.frames_folder:
+        p.comment("Video source and Video path guide ControlNet, to which this version does not hand them over yet.")
 
 
 def _number_of_frames(p, animation: Animation) -> int | None:

@@ -1,0 +1,153 @@
+"""Rows, windows and streams at the UNet's border, against calls made by hand; and that nothing is left behind."""
+
+import itertools
+
+import pytest
+import torch
+
+from animatediff_ext.animate import windows_of
+from animatediff_ext.inject import RowLayoutError, frame_major, injected, stream_major
+from animatediff_ext.params import Context
+from tests.models.motion import motion_config, random_motion
+from tests.models.unets import diffusers_unet, ldm_unet
+
+F = 5
+
+
+@pytest.fixture(scope="module")
+def unet():
+    return ldm_unet()
+
+
+@pytest.fixture(scope="module", params=["v1", "v2"])
+def motion(request):
+    return random_motion(motion_config(request.param))
+
+
+def inputs(num_rows, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(num_rows, 4, 8, 8, generator=generator)
+    context = torch.randn(num_rows, 5, 32, generator=generator)
+    return x, torch.full((num_rows,), 300), context
+
+
+def traces(unet):
+    """Everything that a guest could leave in a network."""
+    hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in unet.modules()]
+    return hooks, "forward" in unet.__dict__, list(unet.state_dict())
+
+
+def by_hand(unet, motion, x, t, context, rows):
+    """The answer for one stream whose frames are ``rows``, in that order."""
+    with torch.no_grad(), injected(unet, motion, num_frames=len(rows)):
+        return unet(x[rows], t[rows], context[rows])
+
+
+def test_streams_of_one_call_are_independent_clips(unet, motion):
+    x, t, context = inputs(3 * F)
+    with torch.no_grad(), injected(unet, motion, num_frames=F):
+        whole = unet(x, t, context)
+    for stream in range(3):
+        rows = list(range(stream * F, stream * F + F))
+        torch.testing.assert_close(whole[rows], by_hand(unet, motion, x, t, context, rows), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("conditions", [1, 2, 3])
+@pytest.mark.parametrize("streams_at_once", [None, 1, 2])
+def test_and_prompts_are_sorted_into_clips_and_back(unet, motion, conditions, streams_at_once):
+    """The WebUI's order: the parts of a prompt frame by frame, then the negative prompt."""
+    x, t, context = inputs((conditions + 1) * F)
+    layout = frame_major(F, conditions)
+    with torch.no_grad(), injected(unet, motion, num_frames=F, rows=layout, streams_at_once=streams_at_once):
+        whole = unet(x, t, context)
+    streams = [[frame * conditions + part for frame in range(F)] for part in range(conditions)]
+    streams.append([conditions * F + frame for frame in range(F)])
+    for rows in streams:
+        torch.testing.assert_close(whole[rows], by_hand(unet, motion, x, t, context, rows), atol=1e-4, rtol=1e-4)
+
+
+def test_windows_are_blended_by_their_weights(unet, motion):
+    n = 9
+    x, t, context = inputs(2 * n)
+    windows = windows_of(Context(length=4, overlap=2, closed_loop="N"), n, step=3)
+    with torch.no_grad(), injected(unet, motion, num_frames=n, windows=lambda: windows):
+        whole = unet(x, t, context)
+    for stream in range(2):
+        expected = torch.zeros(n, 4, 8, 8)
+        for frames, weights in windows:
+            answer = by_hand(unet, motion, x, t, context, [stream * n + frame for frame in frames])
+            for frame, weight, y in zip(frames, weights, answer, strict=True):
+                expected[frame] += weight * y
+        torch.testing.assert_close(whole[stream * n : stream * n + n], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_one_window_over_the_whole_clip_is_exactly_the_plain_call(unet, motion):
+    x, t, context = inputs(2 * F)
+    windows = windows_of(Context(length=16), F)
+    with torch.no_grad(), injected(unet, motion, num_frames=F):
+        plain = unet(x, t, context)
+    with torch.no_grad(), injected(unet, motion, num_frames=F, windows=lambda: windows):
+        torch.testing.assert_close(unet(x, t, context), plain, rtol=0, atol=0)
+
+
+def test_diffusers_calls_with_keywords_scalars_and_outputs_work():
+    unet, motion = diffusers_unet(), random_motion(motion_config("v2"))
+    x, _, context = inputs(2 * F)
+    windows = windows_of(Context(length=3, overlap=1, closed_loop="N"), F)
+    with torch.no_grad(), injected(unet, motion, num_frames=F, windows=lambda: windows):
+        named = unet(x, 300, encoder_hidden_states=context)
+        as_tuple = unet(x, torch.tensor(300), encoder_hidden_states=context, return_dict=False)
+    torch.testing.assert_close(named.sample, as_tuple[0])
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7])
+def test_rows_that_are_not_whole_clips_are_refused(unet, motion, rows):
+    with injected(unet, motion, num_frames=F), pytest.raises(RowLayoutError, match=f"{rows} pictures"):
+        unet(*inputs(rows))
+
+
+def test_nothing_is_left_after_success_or_failure(unet, motion):
+    before = traces(unet)
+    x, t, context = inputs(F)
+    with torch.no_grad():
+        still = unet(x, t, context)
+        with injected(unet, motion, num_frames=F):
+            unet(x, t, context)
+        assert traces(unet) == before
+        with pytest.raises(RuntimeError, match="full"), injected(unet, motion, num_frames=F, before_call=out_of_memory):
+            unet(x, t, context)
+        assert traces(unet) == before
+        torch.testing.assert_close(unet(x, t, context), still, rtol=0, atol=0)
+
+
+def out_of_memory():
+    raise RuntimeError("memory is full")
+
+
+def test_a_forward_that_another_guest_put_there_stays(motion):
+    unet = ldm_unet()
+    theirs = unet.forward
+    calls = []
+
+    def forward(*args, **kwargs):
+        calls.append(len(args))
+        return theirs(*args, **kwargs)
+
+    unet.forward = forward
+    with torch.no_grad(), injected(unet, motion, num_frames=F):
+        unet(*inputs(F))
+    assert unet.forward is forward
+    assert calls == [3]
+
+
+def test_the_state_dict_of_the_host_does_not_change(unet, motion):
+    before = list(unet.state_dict())
+    with injected(unet, motion, num_frames=F):
+        assert list(unet.state_dict()) == before
+
+
+def test_layouts_are_permutations():
+    for conditions, streams in itertools.product([1, 2, 3], [1, 2, 4]):
+        n = (conditions + streams) * F
+        for layout in (stream_major(F), frame_major(F, conditions)):
+            assert sorted(layout(n).flatten().tolist()) == list(range(n))
