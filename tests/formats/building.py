@@ -1,5 +1,6 @@
 """Files as other programs write them, made from small random motion models."""
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -9,14 +10,23 @@ from animatediff_ext.formats import to_diffusers, to_hotshot
 from tests.models.motion import motion_config, random_motion
 
 
-def toy(family="v2", **sizes):
+@cache
+def toy(family="v2", per_level=1, **sizes):
+    """One module in a down block and two in an up block, if not told otherwise. Tests share it: do not change it."""
     widths = (32, 64, 64) if family in ("sdxl-beta", "hotshot-xl") else (32, 64, 64, 64)
-    return random_motion(motion_config(family, widths=widths, **sizes))
+    return random_motion(motion_config(family, widths=widths, per_level=per_level, **sizes))
 
 
 def weights(model):
     """The state dict with memory of its own for each tensor, as safetensors wants it."""
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_equal(state, other):
+    """The same names with the same values, bit by bit."""
+    assert state.keys() == other.keys()
+    for name in other:
+        torch.testing.assert_close(state[name], other[name], rtol=0, atol=0)
 
 
 def without_tables(state):

@@ -1,8 +1,12 @@
 """Our conversion against diffusers' own MotionAdapter."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import MotionAdapter
+from safetensors.torch import load_file, save_file
 
 from animatediff_ext.formats import (
     from_diffusers,
@@ -11,7 +15,7 @@ from animatediff_ext.formats import (
     to_diffusers,
 )
 from animatediff_ext.motion import MotionModel
-from tests.formats.building import toy, weights
+from tests.formats.building import assert_equal, toy, weights
 from tests.models.motion import motion_config, random_motion
 
 FULL = {
@@ -25,6 +29,7 @@ def adapter_for(model):
     config = model.config
     return MotionAdapter(
         block_out_channels=tuple(block[0] for block in config.down_channels),
+        motion_layers_per_block=len(config.down_channels[0]),
         use_motion_mid_block=bool(config.mid_channels),
         motion_max_seq_length=config.num_positions,
     )
@@ -46,10 +51,7 @@ def test_weights_go_to_diffusers_and_back_unchanged(family):
     model = toy(family)
     adapter = adapter_for(model)
     adapter.load_state_dict(to_diffusers(weights(model)), strict=True)
-    back = from_diffusers(adapter.state_dict())
-    assert back.keys() == model.state_dict().keys()
-    for name, tensor in model.state_dict().items():
-        torch.testing.assert_close(back[name], tensor, rtol=0, atol=0)
+    assert_equal(from_diffusers(adapter.state_dict()), model.state_dict())
 
 
 def test_diffusers_computes_the_same_from_converted_weights():
@@ -70,8 +72,7 @@ def test_diffusers_opens_the_folder_that_we_write(family, tmp_path):
     adapter, report = MotionAdapter.from_pretrained(tmp_path / "adapter", output_loading_info=True)
     assert not any(report.values())
     assert adapter.config.motion_max_seq_length == model.config.num_positions
-    for name, tensor in from_diffusers(adapter.state_dict()).items():
-        torch.testing.assert_close(tensor, model.state_dict()[name], rtol=0, atol=0)
+    assert_equal(from_diffusers(adapter.state_dict()), model.state_dict())
     assert load_motion_module(tmp_path / "adapter").config == model.config
 
 
@@ -84,18 +85,13 @@ def test_folders_that_diffusers_writes_are_opened(safe, variant, tmp_path):
     adapter.save_pretrained(tmp_path, safe_serialization=safe, variant=variant)
     loaded = load_motion_module(tmp_path)
     assert loaded.config == model.config
-    for name, tensor in loaded.state_dict().items():
-        torch.testing.assert_close(tensor, model.state_dict()[name], rtol=0, atol=0)
+    assert_equal(loaded.state_dict(), model.state_dict())
 
 
 def test_a_folder_tells_heads_groups_and_a_length_that_its_file_leaves_out(tmp_path):
-    import json
-
     config = motion_config("v1")
     save_motion_adapter(random_motion(config), tmp_path)
     (weights_file,) = tmp_path.glob("*.safetensors")
-    from safetensors.torch import load_file, save_file
-
     save_file({n: t for n, t in load_file(weights_file).items() if not n.endswith(".pe")}, weights_file)
     stated = json.loads((tmp_path / "config.json").read_text())
     stated |= {"motion_num_attention_heads": [4] * 4, "motion_norm_num_groups": 16, "motion_max_seq_length": 20}
@@ -108,8 +104,6 @@ def test_a_folder_tells_heads_groups_and_a_length_that_its_file_leaves_out(tmp_p
 
 
 def test_a_layout_without_diffusers_words_is_refused(tmp_path):
-    from dataclasses import replace
-
     config = motion_config("v2")
     odd = random_motion(replace(config, up_channels=config.down_channels))
     with pytest.raises(ValueError, match="cannot describe this layout"):

@@ -1,5 +1,6 @@
 """Writing motion modules."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -8,28 +9,28 @@ from safetensors import safe_open
 
 from animatediff_ext.formats import load_motion_module, save_motion_module
 from animatediff_ext.motion import FAMILIES, NoiseSchedule
-from tests.formats.building import toy
+from tests.formats.building import assert_equal, toy, weights
 from tests.models.motion import motion_config, random_motion
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_a_saved_model_comes_back_exactly(family, dtype, tmp_path):
-    model = toy(family).to(dtype)
+    model = deepcopy(toy(family)).to(dtype)
     save_motion_module(model, tmp_path / "mm.safetensors", dtype=dtype)
     loaded = load_motion_module(tmp_path / "mm.safetensors")
     assert loaded.config == model.config
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(loaded.state_dict()[name], tensor)
+    assert_equal(loaded.state_dict(), model.state_dict())
     x = torch.randn(8, 32, 3, 3, dtype=dtype)
-    assert torch.equal(loaded.down_blocks[0].motion_modules[0](x, 4), model.down_blocks[0].motion_modules[0](x, 4))
+    site = "up_blocks.2.motion_modules.1" if model.config.family.base == "SDXL" else "up_blocks.3.motion_modules.1"
+    torch.testing.assert_close(loaded.at(site)(x, 4), model.at(site)(x, 4))
 
 
 def test_saving_twice_gives_the_same_tensors(tmp_path):
     save_motion_module(toy("v2"), tmp_path / "one.safetensors")
     save_motion_module(load_motion_module(tmp_path / "one.safetensors"), tmp_path / "two.safetensors")
     one, two = (load_motion_module(tmp_path / f"{n}.safetensors").state_dict() for n in ("one", "two"))
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert_equal(one, two)
 
 
 def test_a_saved_file_has_official_names_half_precision_and_metadata(tmp_path):
@@ -75,12 +76,12 @@ def test_a_file_can_take_its_own_place(tmp_path):
     save_motion_module(toy("v1"), path)
     loaded = load_motion_module(path)
     save_motion_module(loaded, path)
-    assert all(torch.equal(t, loaded.state_dict()[n]) for n, t in load_motion_module(path).state_dict().items())
+    assert_equal(load_motion_module(path).state_dict(), loaded.state_dict())
 
 
 def test_saving_leaves_the_model_as_it_was(tmp_path):
     model = toy("v1")
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = weights(model)
     save_motion_module(model, tmp_path / "new folder" / "mm.safetensors")
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert_equal(model.state_dict(), before)
     assert next(model.parameters()).dtype == torch.float32

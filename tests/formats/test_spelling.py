@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from animatediff_ext.formats import from_diffusers, from_hotshot, to_diffusers, to_hotshot
 from animatediff_ext.formats.spelling import motion_names, official
+from animatediff_ext.motion import MotionModel
 from tests.formats.building import IMAGE_LAYERS, WRAPPINGS, toy, without_tables
 from tests.models.motion import motion_config, random_motion
 
@@ -32,17 +33,10 @@ def same(one, other):
 def test_every_layout_survives_there_and_back(name, layout):
     write, read = SPELLINGS[name]
     with torch.device("meta"):
-        model = random_motion_on_meta(layout)
-    state = model.state_dict()
+        state = MotionModel(motion_config(**layout)).state_dict()
     back = read(write(state))
     assert back.keys() == state.keys()
     assert all(back[key].shape == state[key].shape for key in state)
-
-
-def random_motion_on_meta(layout):
-    from animatediff_ext.motion import MotionModel
-
-    return MotionModel(motion_config(**layout))
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
@@ -64,7 +58,7 @@ def test_the_spelling_of_a_file_is_noticed(wrapping):
 
 
 def test_diffusers_one_table_serves_both_attentions():
-    state = toy().state_dict()
+    state = toy(per_level=2).state_dict()
     written = to_diffusers(state)
     assert sum(name.endswith("pos_embed.pe") for name in written) == 21
     assert sum(name.endswith("pos_encoder.pe") for name in from_diffusers(written)) == 42
