@@ -86,7 +86,7 @@ class Context(Checked):
 class Source(Checked):
     """A video that conditions the animation (read by ControlNet)."""
 
-    video: str | None = setting(None, api="video_source", kind=None, label="Video source")
+    video: str | None = setting(None, api="video_source", kind=None, label="Video source", elem_id="video-source")
     frames_folder: str = setting("", api="video_path", kind=str, label="Video path", elem_id="video-path")
     masks_folder: str = setting("", api="mask_path", kind=str, label="Mask path", elem_id="mask-path")
 

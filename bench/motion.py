@@ -3,7 +3,8 @@
     python -m bench.motion [--picture 512] [--rounds 5] [--device cuda --dtype float16]
 
 The three take turns, round by round, with the same weights and input; their outputs are compared first. Printed are the
-median seconds of ours, and what the others take in ratio to it (above 1: ours is faster). On CUDA peak memory as well.
+median time of ours, and the median over the rounds of what the others took in ratio to it (above 1: ours is faster). On
+CUDA peak memory as well.
 """
 
 from __future__ import annotations
@@ -117,10 +118,13 @@ def compare(channels: int, side: int, args: argparse.Namespace) -> None:
         for name, run in runs.items():
             elapsed, peaks[name] = seconds(run, x)
             times[name].append(elapsed)
-    median = {name: statistics.median(values) for name, values in times.items()}
-    ratios = "  ".join(f"{name} {value / median['ours']:5.2f}x" for name, value in median.items() if name != "ours")
+    ours = times.pop("ours")
+    ratios = "  ".join(
+        f"{name} {statistics.median(theirs / our for theirs, our in zip(values, ours, strict=True)):5.2f}x"
+        for name, values in times.items()
+    )
     memory = "  ".join(f"{name} {value / 2**20:.0f}" for name, value in peaks.items()) if x.is_cuda else ""
-    line = f"C={channels:<5} {side}x{side}  ours {median['ours'] * 1000:8.1f} ms   {ratios}"
+    line = f"C={channels:<5} {side}x{side}  ours {statistics.median(ours) * 1000:8.1f} ms   {ratios}"
     print(f"{line}   MiB: {memory}" if memory else line)
 
 

@@ -1,7 +1,8 @@
-"""The official motion module, operation by operation as guoyww/AnimateDiff computes it (models/motion_module.py, e92bd56).
+"""The official motion module, operation by operation as guoyww/AnimateDiff computes it (models/motion_module.py,
+e92bd56).
 
-What it is compared for: every attention turns its tokens around and back, the position term is added to them, q, k and v are
-three products, and heads are folded into the batch. It reads its weights from one of our modules.
+What it is compared for: every attention turns its tokens around and back, the position term is added to them, q, k
+and v are three products, and heads are folded into the batch. It reads its weights from one of our modules.
 
 Axes: f frames, c channels, h height, w width, d = (h w) places; n heads.
 """

@@ -23,7 +23,8 @@ def static(num_frames: int, *, length: int, overlap: int, stride: int = 1, step:
 def uniform(num_frames: int, *, length: int, overlap: int, stride: int = 1, step: int = 0) -> list[list[int]]:
     """Windows that shift from step to step as far as the slack between them allows, so that seams do not stay in place.
 
-    ``stride`` adds windows of every 2nd, 4th … frame (AnimateDiff-CLI's context stride), which tie distant frames together.
+    ``stride`` adds windows of every 2nd, 4th … frame (AnimateDiff-CLI's context stride), which tie distant frames
+    together.
     """
     phase = bit_reversed_fraction(step)
     windows = _line(num_frames, length, overlap, phase)
@@ -33,7 +34,8 @@ def uniform(num_frames: int, *, length: int, overlap: int, stride: int = 1, step
 
 
 def looped(num_frames: int, *, length: int, overlap: int, stride: int = 1, step: int = 0) -> list[list[int]]:
-    """Windows on a ring: the last frame is the neighbour of the first, and the whole pattern turns from step to step."""
+    """Windows on a ring: the last frame is the neighbour of the first, and the whole pattern turns from step to
+    step."""
     return _ring(num_frames, length, overlap, stride, step, reach=num_frames - overlap)
 
 
@@ -65,8 +67,8 @@ def bit_reversed_fraction(step: int) -> float:
 def _line(num_frames: int, length: int, overlap: int, phase: float, every: int = 1) -> list[list[int]]:
     """The fewest windows that cover the clip from end to end with at least ``overlap`` frames in common.
 
-    The first window begins with the clip and the last one ends with it. Between them lies slack: phase 0 leaves all of it
-    at the end, phase 1 would leave all of it at the beginning.
+    The first window begins with the clip and the last one ends with it. Between them lies slack: phase 0 leaves all
+    of it at the end, phase 1 would leave all of it at the beginning.
     """
     if num_frames <= length:
         return [_run(0, num_frames)]

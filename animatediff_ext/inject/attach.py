@@ -18,7 +18,8 @@ from animatediff_ext.motion import MotionModel, MotionModule
 from animatediff_ext.motion.layers import clip_of_frames, frames_of_clip
 
 Windows = Sequence[tuple[Sequence[int], Sequence[float]]]
-"""Frames that go through the UNet together, and the weight of each one's prediction. Per frame the weights sum to one."""
+"""Frames that go through the UNet together, and the weight of each one's prediction. Per frame the weights sum to
+one."""
 
 
 @contextmanager
@@ -35,9 +36,9 @@ def injected(
     """Attach motion modules to a UNet; leave no trace of them afterwards, whatever happens inside.
 
     ``unet`` is LDM's or diffusers'. Each call to it must bring whole clips of ``num_frames`` frames, in the order that
-    ``rows`` tells (stream-major by default). Where ``windows`` is given it is asked at each call, and the call runs window
-    by window. ``streams_at_once`` bounds how many streams share a run, to save memory. ``before_call`` is called before
-    each run of the UNet's own forward, and may raise to stop.
+    ``rows`` tells (stream-major by default). Where ``windows`` is given it is asked at each call, and the call runs
+    window by window. ``streams_at_once`` bounds how many streams share a run, to save memory. ``before_call`` is
+    called before each run of the UNet's own forward, and may raise to stop.
 
     The motion model must be on the UNet's device. Raises `MisfitError` if it was made for another kind of UNet, and
     `RowLayoutError` from a call that does not bring whole clips.
@@ -68,7 +69,8 @@ def _restore_forward(unet: nn.Module, before: Callable | None) -> None:
 
 
 class Injection:
-    """The state of one ``with injected(…)``. The UNet's forward passes through it, and its hooks ask it for the frames."""
+    """The state of one ``with injected(…)``. The UNet's forward passes through it, and its hooks ask it for the
+    frames."""
 
     def __init__(
         self,
@@ -133,7 +135,8 @@ class Injection:
 
 
 def _sample(output) -> torch.Tensor:
-    """The tensor in what a layer or a UNet returns: itself, the first of a tuple, or ``.sample`` of diffusers' outputs."""
+    """The tensor in what a layer or a UNet returns: itself, the first of a tuple, or ``.sample`` of diffusers'
+    outputs."""
     if isinstance(output, torch.Tensor):
         return output
     return output[0] if isinstance(output, tuple) else output.sample

@@ -1,7 +1,7 @@
 """Group norms over a clip instead of over a frame, for families that were trained so (v1, HotshotXL).
 
-Official v1 code (guoyww/AnimateDiff, models/resnet.py, use_inflated_groupnorm false) takes the statistics of the ResBlocks'
-norms and of the UNet's output norm over all frames of a clip; the norms of spatial attention stay per frame.
+Official v1 code (guoyww/AnimateDiff, models/resnet.py, use_inflated_groupnorm false) takes the statistics of the
+ResBlocks' norms and of the UNet's output norm over all frames of a clip; the norms of spatial attention stay per frame.
 """
 
 from __future__ import annotations

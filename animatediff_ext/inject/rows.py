@@ -1,8 +1,8 @@
 """The order of the rows at the UNet's border.
 
-A host calls the UNet with N rows: every frame, once for each of several conditions. A row layout is a table ``(s, f)`` of
-row numbers: ``table[i, j]`` is the row with stream ``i`` (a condition) and frame ``j``. Inside the UNet, rows are always
-stream-major: the frames of a clip lie next to each other.
+A host calls the UNet with N rows: every frame, once for each of several conditions. A row layout is a table ``(s,
+f)`` of row numbers: ``table[i, j]`` is the row with stream ``i`` (a condition) and frame ``j``. Inside the UNet,
+rows are always stream-major: the frames of a clip lie next to each other.
 """
 
 from __future__ import annotations

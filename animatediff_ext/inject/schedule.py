@@ -13,8 +13,8 @@ _ATTRIBUTES = ("alphas_cumprod", "alphas_cumprod_original")
 class ScheduleOverride:
     """Holds a model's ``alphas_cumprod`` at another schedule, until `restore`.
 
-    `apply` may be called again at any time: a checkpoint that was loaded into the same model meanwhile has brought its own
-    schedule, and it is then this one that `restore` gives back.
+    `apply` may be called again at any time: a checkpoint that was loaded into the same model meanwhile has brought
+    its own schedule, and it is then this one that `restore` gives back.
     """
 
     def __init__(self, model, schedule: NoiseSchedule):

@@ -1,9 +1,9 @@
 """Where motion modules go.
 
 One rule finds every place, in LDM's UNets (``input_blocks``, ``middle_block``, ``output_blocks``) as in diffusers'
-(``down_blocks``, ``mid_block``, ``up_blocks``): *after the last attention block of a layer, or after its ResBlock where it
-has none*. An Upsample that follows in the same block therefore comes after the motion module, and in the middle block the
-second ResBlock does. Names are those of the official code, which are diffusers' names.
+(``down_blocks``, ``mid_block``, ``up_blocks``): *after the last attention block of a layer, or after its ResBlock
+where it has none*. An Upsample that follows in the same block therefore comes after the motion module, and in the
+middle block the second ResBlock does. Names are those of the official code, which are diffusers' names.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def misfit(unet: nn.Module, config: MotionConfig) -> str | None:
     if there == wanted:
         return None
     return (
-        f"The motion module ({config.family.title}) was made for {_shape(wanted)}, but the loaded checkpoint's UNet has "
-        f"{_shape(there)}: choose a motion module for this checkpoint, or a checkpoint for {config.family.base}."
+        f"The motion module ({config.family.title}) was made for {_shape(wanted)}, but the loaded checkpoint's UNet "
+        f"has {_shape(there)}: choose a motion module for this checkpoint, or a checkpoint for {config.family.base}."
     )
 
 

@@ -12,8 +12,8 @@ class MotionConfig:
     """Where a motion model has modules, and how large they are.
 
     ``down_channels[i][j]`` is the number of channels of module ``j`` in down block ``i``; ``up_channels`` likewise.
-    ``mid_channels`` is empty where the family has no module in the middle block. The number of heads cannot be told from
-    the tensors; every family has 8.
+    ``mid_channels`` is empty where the family has no module in the middle block. The number of heads cannot be told
+    from the tensors; every family has 8.
     """
 
     family: Family

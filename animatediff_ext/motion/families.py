@@ -19,8 +19,8 @@ Span = Literal["frame", "clip"]
 class NoiseSchedule:
     """The variances beta_1 … beta_T of the forward process (Ho et al., arXiv 2006.11239).
 
-    ``linear`` spaces beta evenly, ``scaled_linear`` spaces its square root evenly. These are the names of diffusers; LDM
-    calls the second one "linear" and ComfyUI calls the first one "sqrt_linear".
+    ``linear`` spaces beta evenly, ``scaled_linear`` spaces its square root evenly. These are the names of diffusers;
+    LDM calls the second one "linear" and ComfyUI calls the first one "sqrt_linear".
     """
 
     kind: Literal["linear", "scaled_linear"]

@@ -16,7 +16,8 @@ from torch import nn
 from animatediff_ext.motion.families import Span
 
 MAX_ATTENTION_ROWS = 65_535
-"""CUDA launches attention with one grid row per batch entry and allows 65,535 of them; a large frame has more places."""
+"""CUDA launches attention with one grid row per batch entry and allows 65,535 of them; a large frame has more
+places."""
 
 
 def sinusoids(num_positions: int, channels: int) -> torch.Tensor:
@@ -37,6 +38,18 @@ def clip_of_frames(x: torch.Tensor, num_frames: int) -> torch.Tensor:
 def frames_of_clip(x: torch.Tensor, num_frames: int) -> torch.Tensor:
     """The inverse of `clip_of_frames`."""
     return rearrange(x, "s c (f h) w -> (s f) c h w", f=num_frames)
+
+
+CHUNK_TOKENS = {"cpu": 2_048, "cuda": 32_768}
+"""Tokens that go through a transformer at once, by kind of device. The feed-forward holds 12 channels per channel of a
+token, so this bounds the peak memory. A CPU is fastest when a chunk stays in its caches (bench/motion.py: a quarter
+less time at 320 channels than in one piece); a GPU needs large products to be busy."""
+
+
+def chunk_rows(device: torch.device, num_frames: int) -> int:
+    """How many places of ``num_frames`` tokens each go through a transformer at once."""
+    tokens = CHUNK_TOKENS.get(device.type, CHUNK_TOKENS["cuda"])
+    return min(MAX_ATTENTION_ROWS, max(1, tokens // num_frames))
 
 
 class PositionTable(nn.Module):
@@ -140,10 +153,6 @@ class TemporalTransformerBlock(nn.Module):
 class TemporalTransformer(nn.Module):
     """The motion module proper: ``(s f) c h w`` in, the same shape out, residual included."""
 
-    CHUNK_TOKENS = 32_768
-    """Tokens that go through the transformer at once. The feed-forward holds 12 channels per channel of a token, so this
-    bounds the peak memory, while the products stay far larger than a GPU needs to be busy."""
-
     def __init__(
         self,
         channels: int,
@@ -170,7 +179,7 @@ class TemporalTransformer(nn.Module):
     def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
         h, w = x.shape[-2:]
         tokens = rearrange(self._normalise(x, num_frames), "(s f) c h w -> (s h w) f c", f=num_frames)
-        rows = min(MAX_ATTENTION_ROWS, max(1, self.CHUNK_TOKENS // num_frames))
+        rows = chunk_rows(x.device, num_frames)
         parts = [self._transform(part) for part in tokens.split(rows)]  # places are independent of each other
         tokens = parts[0] if len(parts) == 1 else torch.cat(parts)
         return x + rearrange(tokens, "(s h w) f c -> (s f) c h w", h=h, w=w)

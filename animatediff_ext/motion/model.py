@@ -49,6 +49,7 @@ class MotionModel(nn.Module):
     def __init__(self, config: MotionConfig):
         super().__init__()
         self.config = config
+        self.info: object | None = None  # what the loader knows of the file (formats.ModuleInfo)
         self.down_blocks = nn.ModuleList(MotionBlock(c, config) for c in config.down_channels)
         self.mid_block = MotionBlock(config.mid_channels, config) if config.mid_channels else None
         self.up_blocks = nn.ModuleList(MotionBlock(c, config) for c in config.up_channels)

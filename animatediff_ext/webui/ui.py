@@ -61,8 +61,9 @@ class Accordion:
             self._dropdown("freeinit_filter")
             for name in ("freeinit_ds", "freeinit_dt", "freeinit_iters"):
                 self._slider(name)
-        self._built["video_source"] = gr.Video(label=self._fields["video_source"].label)
-        with gr.Row():
+        with gr.Accordion("Video source", open=False):
+            source = self._fields["video_source"]
+            self._built["video_source"] = gr.Video(label=source.label, elem_id=self._id(source))
             self._text("video_path")
             self._text("mask_path", visible=False)
         if is_img2img:
@@ -114,7 +115,7 @@ class Accordion:
         self._built[name] = gr.Checkbox(**self._common(name))
 
     def _radio(self, name: str) -> None:
-        self._built[name] = gr.Radio(**self._common(name), choices=list(self._fields[name].choices))
+        self._built[name] = gr.Radio(**self._common(name), choices=list(self._fields[name].choices), scale=2)
 
     def _dropdown(self, name: str) -> None:
         self._built[name] = gr.Dropdown(**self._common(name), choices=list(self._fields[name].choices))
@@ -158,7 +159,7 @@ def _status(name: str | None, with_hash: bool = False) -> str:
     except (AnimateDiffError, FormatError) as problem:
         return _line(str(problem), good=False)
     if not known.is_motion_module:
-        return _line(known.fits, good=False)
+        return _line(f"This is {known.title}. {known.fits}", good=False)
     parts = [known.title, f"for {known.base}"]
     digest = models.short_hash(name, path) if with_hash else None
     if digest:

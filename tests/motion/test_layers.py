@@ -5,7 +5,6 @@ from einops import rearrange
 
 from animatediff_ext.motion import MotionModel
 from animatediff_ext.motion import layers as motion_layers
-from animatediff_ext.motion.layers import TemporalTransformer
 from tests.models.motion import motion_config, random_motion
 
 SITE = "down_blocks.0.motion_modules.0"
@@ -45,21 +44,23 @@ def test_streams_do_not_see_each_other():
     torch.testing.assert_close(m(torch.cat([a, b]), 5), torch.cat([m(a, 5), m(b, 5)]), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("limit", ["CHUNK_TOKENS", "MAX_ATTENTION_ROWS"])
-def test_chunks_change_nothing(monkeypatch, limit):
+def test_chunks_change_nothing(monkeypatch):
     m, x = module(), torch.randn(10, 32, 6, 7)
+    monkeypatch.setitem(motion_layers.CHUNK_TOKENS, "cpu", 10_000)
     whole = m(x, 5)
-    monkeypatch.setattr(TemporalTransformer if limit == "CHUNK_TOKENS" else motion_layers, limit, 20)
+    monkeypatch.setitem(motion_layers.CHUNK_TOKENS, "cpu", 20)
     torch.testing.assert_close(m(x, 5), whole, atol=1e-6, rtol=1e-6)
 
 
 def test_no_attention_call_exceeds_the_rows_that_cuda_allows(monkeypatch):
+    monkeypatch.setitem(motion_layers.CHUNK_TOKENS, "cpu", 1_000_000)
     seen = []
     attention = F.scaled_dot_product_attention
     monkeypatch.setattr(F, "scaled_dot_product_attention", lambda q, k, v: seen.append(q.shape) or attention(q, k, v))
-    module()(torch.randn(2, 32, 256, 257), 1)
-    assert len(seen) > 2
-    assert max(shape[0] for shape in seen) <= 65_535
+    x = torch.randn(2, 32, 256, 257)  # 131,584 places
+    chunked = module()(x, 1)
+    assert [shape[0] for shape in seen] == [65_535, 65_535, 65_535, 65_535, 514, 514]
+    assert chunked.shape == x.shape
 
 
 def test_a_norm_over_the_clip_sees_all_frames_and_one_over_frames_does_not():
