@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from modules import shared
 from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingImg2Img
@@ -19,6 +20,7 @@ from animatediff_ext.params import Animation
 from animatediff_ext.webui import arguments, conditioning, host, infotext
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 from animatediff_ext.webui.first_latent import FirstLatent
+from animatediff_ext.webui.free_init import sample_repeatedly
 from animatediff_ext.webui.models import CACHE, Loaded, short_hash
 from animatediff_ext.webui.settings import encode_options
 
@@ -61,7 +63,7 @@ def _prepared(p, script_args) -> Generation | None:
             f"The extension {host.rival()} is installed as well, and only one of the two can animate: "
             "disable one of them under Extensions."
         )
-    _refuse_what_is_missing(p, animation)
+    _mention_what_is_missing(p, animation)
     check_formats(animation.output.formats, encode_options())
     loaded = CACHE.load(animation.motion_module)
     animation = animation.resolved(_number_of_frames(p, animation))
@@ -69,9 +71,7 @@ def _prepared(p, script_args) -> Generation | None:
     return Generation(p, animation, loaded)
 
 
-def _refuse_what_is_missing(p, animation: Animation) -> None:
-    if animation.free_init.enabled:
-        raise AnimateDiffError("FreeInit (freeinit_enable) is not available in this version: turn it off.")
+def _mention_what_is_missing(p, animation: Animation) -> None:
     if animation.source.video or animation.source.frames_folder:
         p.comment("Video source and Video path guide ControlNet, to which this version does not hand them over yet.")
 
@@ -132,6 +132,8 @@ class Generation:
 
         def sample(*args, **kwargs):
             with self._sampling():
+                if animation.free_init.enabled:
+                    return sample_repeatedly(p, animation.free_init, partial(original, *args, **kwargs))
                 return original(*args, **kwargs)
 
         sample.without_animatediff = original  # another extension may run before_process on a copy of p

@@ -15,7 +15,7 @@ OWN_KEY = "AnimateDiff settings"
 FIELD_PREFIX = "AnimateDiff "
 """Paste fields are called ``AnimateDiff fps`` and so on."""
 
-_OWN = tuple(known for known in SETTINGS.values() if known.api.startswith("context_"))
+_OWN = tuple(s for s in SETTINGS.values() if not s.infotext and s.api.startswith(("context_", "freeinit_")))
 
 
 def written(animation: Animation, *, is_img2img: bool, short_hash: str | None) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -85,6 +86,22 @@ def test_closed_loops(webui, closed_loop):
 
 def test_a_short_closed_loop_plays_back(webui):
     check(webui.animate(animation={"video_length": 6, "closed_loop": "A"}), num_frames=10)
+
+
+@pytest.mark.parametrize("filter_name", ["butterworth", "gaussian", "box", "ideal"])
+def test_freeinit(webui, filter_name):
+    freeinit = {"freeinit_enable": True, "freeinit_filter": filter_name, "freeinit_iters": 2}
+    refined = check(webui.animate(animation=freeinit, **HIRES, hr_upscaler="Latent"), size=128)
+    assert refined != check(webui.animate(**HIRES, hr_upscaler="Latent"), size=128)
+
+
+def test_freeinit_in_img2img_and_for_several_videos(webui):
+    freeinit = {"freeinit_enable": True, "freeinit_iters": 3}
+    check(webui.animate("img2img", animation=freeinit, init_images=[picture()], n_iter=2), num_videos=2)
+
+
+def test_frame_interpolation_multiplies_the_fps(webui):
+    check(webui.animate(animation={"interp": "FILM", "interp_x": 3}), num_frames=16, fps=24)
 
 
 def test_zero_frames_is_one_context(webui):
@@ -208,12 +225,15 @@ def test_img2img_with_a_last_frame(webui):
 
 
 def test_img2img_mixes_the_latent_anew_for_every_video(webui):
-    """The second video of a request is the only video of a request with its seed."""
+    """The second video of a request is the only video of a request with its seed.
+
+    Not to the last bit: the WebUI samples the latent of a picture with whatever random state is left from before.
+    """
     shared = {"init_images": [picture()], "denoising_strength": 0.5}
     both = check(webui.animate("img2img", n_iter=2, **shared), num_videos=2)
     (second,) = check(webui.animate("img2img", seed=STILL["seed"] + 6, **shared))
-    frames_of = [list(read_video(video)) for video in (both[1], second)]
-    assert all((a == b).all() for a, b in zip(*frames_of, strict=True))
+    again, once = (np.stack(list(read_video(video))).astype(int) for video in (both[1], second))
+    assert abs(again - once).mean() < 3
 
 
 def test_inpaint(webui):
@@ -265,6 +285,14 @@ def test_interrupt_and_skip(webui, button):
     thread.join()
     check(answers[0], num_frames=12)
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("button", ["interrupt", "skip"])
+def test_interrupt_and_skip_in_freeinit(webui, button):
+    thread, answers = in_background(webui, steps=100, animation={"freeinit_enable": True})
+    webui.post(button)
+    thread.join()
+    check(answers[0])
 
 
 @pytest.mark.parametrize("button", ["interrupt", "skip"])

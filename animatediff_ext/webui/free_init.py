@@ -1,0 +1,80 @@
+"""FreeInit in the WebUI: a generation samples several times, each time from better noise.
+
+The WebUI draws the noise from ``p.rng``, a new one for each video. So each round gets a generator with the same
+seeds, whose first draw is the noise of that round: everything that the sampler draws later stays what it would be
+without FreeInit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from modules import rng, shared
+
+from animatediff_ext.noise import low_pass, noised, refined_noise
+from animatediff_ext.params import FreeInit
+
+FRESH_SEED_OFFSET = 0xF2EE_0000
+"""Keeps the fresh noise of round 1, 2, … apart from the noise of all frames of all videos."""
+
+
+def sample_repeatedly(p, settings: FreeInit, sample: Callable):
+    """The result of the last round of ``sample``. Only the last one has a hires pass; an interrupt ends the rounds."""
+    shared.state.job_count += settings.num_iterations - 1
+    first = _generator(p, p.seeds).next()  # f c h w
+    mask = low_pass(
+        settings.filter,
+        len(first),
+        *first.shape[-2:],
+        spatial_stop=settings.spatial_stop,
+        temporal_stop=settings.temporal_stop,
+    )
+    noise = first
+    for iteration in range(1, settings.num_iterations):
+        latent = _without_hires(p, lambda noise=noise: _sample_from(p, noise, sample))
+        if shared.state.interrupted or shared.state.skipped:
+            return latent
+        shared.state.nextjob()
+        fresh = _generator(p, [int(seed) + iteration * FRESH_SEED_OFFSET for seed in p.seeds]).next()
+        noise = refined_noise(noised(latent, first, _least_signal()), fresh, mask).to(first)
+    return _sample_from(p, noise, sample)
+
+
+def _sample_from(p, noise: torch.Tensor, sample: Callable):
+    generator = _generator(p, p.seeds)
+    drawn = generator.first
+
+    def first() -> torch.Tensor:
+        drawn()  # so that the draws after it are the usual ones
+        return noise.clone()  # the WebUI scales it in place
+
+    generator.first = first
+    p.rng = generator
+    return sample()
+
+
+def _without_hires(p, sample: Callable):
+    """The latent of the first pass."""
+    wanted = getattr(p, "enable_hr", False)
+    p.enable_hr = False
+    try:
+        return sample()
+    finally:
+        p.enable_hr = wanted
+
+
+def _generator(p, seeds: list[int]) -> rng.ImageRNG:
+    return rng.ImageRNG(
+        p.rng.shape,
+        seeds,
+        subseeds=p.subseeds,
+        subseed_strength=p.subseed_strength,
+        seed_resize_from_h=p.seed_resize_from_h,
+        seed_resize_from_w=p.seed_resize_from_w,
+    )
+
+
+def _least_signal() -> torch.Tensor:
+    """The share of signal at the last timestep of the schedule in place."""
+    return shared.sd_model.alphas_cumprod[-1]
