@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from animatediff_ext.media import probe, read_frames
+from animatediff_ext.media import probe
 
 STILL = {
     "prompt": "a red cat",
@@ -66,14 +66,6 @@ def decoded(image: str, ending: str):
         path = Path(folder) / f"answer{ending}"
         path.write_bytes(base64.b64decode(image))
         return probe(path)
-
-
-def read_video(image: str):
-    """The frames of a base64 MP4."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "answer.mp4"
-        path.write_bytes(base64.b64decode(image))
-        yield from read_frames(path)
 
 
 def wanted(variable: str) -> str:
