@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from animatediff_ext.context import SCHEDULES, WEIGHTS, Window, fused
-from animatediff_ext.inject import Injection, ScheduleOverride, injected
+from animatediff_ext.inject import Injection, Placement, ScheduleOverride, injected
 from animatediff_ext.inject.rows import RowLayout
 from animatediff_ext.motion import MotionModel
 from animatediff_ext.params import Animation, Context
@@ -69,6 +69,7 @@ class Session:
         self._unet: nn.Module | None = None
         self._injection: Injection | None = None
         self._attached = ExitStack()
+        self._placement = Placement(motion)
         self._schedules: dict[int, ScheduleOverride] = {}
 
     def __enter__(self) -> Session:
@@ -79,7 +80,7 @@ class Session:
         for override in self._schedules.values():
             override.restore()
         self._schedules.clear()
-        self.motion.to("cpu")  # between samplings, graphics memory belongs to the host
+        self._placement.back()  # between samplings, graphics memory belongs to the host
 
     def attach(self, unet: nn.Module, *, device: torch.device, dtype: torch.dtype) -> None:
         """Put the motion modules into this UNet, if they are not in it already; out of the one where they were.
@@ -89,7 +90,7 @@ class Session:
         if unet is self._unet:
             return
         self.detach()
-        self.motion.to(device=device, dtype=dtype)
+        self._placement.to(device, dtype)
         self._injection = self._attached.enter_context(
             injected(
                 unet,

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "animatediff_ext"
 
-HOSTS = {"modules", "gradio", "ldm", "sgm", "scripts", "launch", "k_diffusion"}
+HOSTS = {"modules", "gradio", "fastapi", "ldm", "sgm", "scripts", "launch", "k_diffusion"}
 SPATIAL = {"diffusers", "transformers"}
 LAYERS = {  # package or file → what of ours it may import
     "setting": set(),

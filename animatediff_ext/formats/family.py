@@ -106,7 +106,8 @@ def _by_length(file: TensorFile, clues: Clues, *, short: str, long: str) -> str:
     if clues.num_positions is None:
         raise FormatError.about(
             file.path,
-            f"has no position table, so it may be of the family {short} or {long}: choose one of the two.",
+            f"has no position table, so it may be of the family {short} or {long}: say which, with "
+            f"python -m animatediff_ext convert IN OUT --family {short} (or {long}).",
         )
     return short if clues.num_positions <= FAMILIES[short].num_positions else long
 

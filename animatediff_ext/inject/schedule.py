@@ -19,23 +19,29 @@ class ScheduleOverride:
 
     def __init__(self, model, schedule: NoiseSchedule):
         self._model = model
-        self._ours = schedule.alphas_cumprod()
+        self._schedule = schedule.alphas_cumprod()
         self._saved: dict[str, torch.Tensor] = {}
+        self._placed: tuple[int, int] | None = None
 
     def apply(self) -> bool:
         """Put the schedule in place. True if it was not there: samplers made before have another one."""
         names = [name for name in _ATTRIBUTES if hasattr(self._model, name)]
-        base = getattr(self._model, names[-1])
-        ours = self._ours.to(base)
-        if self._saved and torch.equal(base, ours):
+        if self._placed and self._placed == _identity(getattr(self._model, names[-1])):
             return False
         self._saved = {name: getattr(self._model, name) for name in names}
         for name in names:
             # a tensor of its own each time: loading a checkpoint may write into it
-            setattr(self._model, name, ours.clone())
+            setattr(self._model, name, self._schedule.to(self._saved[name], copy=True))
+        self._placed = _identity(getattr(self._model, names[-1]))
         return True
 
     def restore(self) -> None:
         for name, value in self._saved.items():
             setattr(self._model, name, value)
-        self._saved = {}
+        self._saved, self._placed = {}, None
+
+
+def _identity(tensor: torch.Tensor) -> tuple[int, int]:
+    """Changes when another tensor is there and when something was written into this one; no look at its values, for
+    which a GPU would have to be waited for at every step."""
+    return id(tensor), tensor._version

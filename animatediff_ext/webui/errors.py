@@ -1,6 +1,8 @@
-"""Errors as the WebUI shows them: the page prints type and message, the API answers with ``status_code``."""
+"""Errors as the WebUI shows them."""
 
 from __future__ import annotations
+
+from fastapi import HTTPException
 
 from animatediff_ext.formats import FormatError
 from animatediff_ext.inject import MisfitError, RowLayoutError
@@ -11,10 +13,15 @@ EXPECTED = (FormatError, MediaError, MisfitError, RowLayoutError, SettingsError)
 """What a user can meet; each message is a sentence that says what to do."""
 
 
-class AnimateDiffError(ValueError):
-    """Stops a generation with one sentence. The WebUI's API looks for these attributes on the exception itself."""
+class AnimateDiffError(HTTPException):
+    """Stops a generation with one sentence.
+
+    The page shows type and text of an exception; the API answers with ``status_code`` and ``detail``. It prints no
+    trace of an `HTTPException`, which is for mistakes of a caller and not of ours.
+    """
 
     def __init__(self, message: str):
-        super().__init__(message)
-        self.status_code = 422
-        self.detail = message
+        super().__init__(status_code=422, detail=message)
+
+    def __str__(self) -> str:
+        return self.detail

@@ -101,7 +101,7 @@ def test_a_diffusers_file_without_table_is_animatelcm_by_name_only():
 @pytest.mark.parametrize(("family", "pair"), [("v1", "v1 or v3"), ("hotshot-xl", "hotshot-xl or sdxl-beta")])
 def test_what_only_a_table_could_tell_is_asked(family, pair):
     layout = without_tables(full_size(family))
-    with pytest.raises(FormatError, match=f"no position table.*{pair}: choose"):
+    with pytest.raises(FormatError, match=f"no position table.*{pair}: say which"):
         recognised(layout)
     assert family_of(layout, chosen=family) == family
 
