@@ -77,7 +77,8 @@ def _line(num_frames: int, length: int, overlap: int, phase: float, every: int =
     count = math.ceil(last / hop) + 1
     early = [min(i * hop, last) for i in range(count)]
     late = [max(last - i * hop, 0) for i in reversed(range(count))]
-    return [_run(round(a + phase * (b - a)), length, every) for a, b in zip(early, late, strict=True)]
+    # Rounded in one direction, so that equal shifts stay equal and no gap opens between neighbours.
+    return [_run(a - int(phase * (a - b)), length, every) for a, b in zip(early, late, strict=True)]
 
 
 def _ring(num_frames: int, length: int, overlap: int, stride: int, step: int, reach: int) -> list[list[int]]:

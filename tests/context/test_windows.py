@@ -2,7 +2,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from animatediff_ext.context import SCHEDULES, WEIGHTS, fused
@@ -42,6 +42,7 @@ def test_every_frame_is_in_some_window_and_none_twice(name, length):
     stride=st.integers(1, 6),
     step=st.integers(0, 200),
 )
+@example(name="uniform", weights="flat", num_frames=28, length=3, overlap_share=0.0, stride=1, step=2)
 @settings(max_examples=400, deadline=None)
 def test_weights_sum_to_one_for_every_frame(name, weights, num_frames, length, overlap_share, stride, step):
     overlap = int(overlap_share * length)
