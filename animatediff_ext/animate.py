@@ -107,10 +107,13 @@ class Session:
         self._unet = self._injection = None
         self._attached.close()
 
-    def use_schedule(self, model) -> bool:
-        """Give a model the motion module's noise schedule. True if it was not in place: samplers must be made anew."""
-        schedule = self.motion.config.family.schedule
-        return self._schedules.setdefault(id(model), ScheduleOverride(model, schedule)).apply()
+    def use_schedule(self, model, derive: Callable[[], None] = lambda: None) -> bool:
+        """Give a model the motion module's noise schedule. True if it was not in place: samplers must be made anew.
+
+        ``derive`` is called after a change, for what the host makes of the schedule.
+        """
+        override = self._schedules.setdefault(id(model), ScheduleOverride(model, self.motion.config.family.schedule))
+        return override.apply(derive)
 
     def use_rows(self, layout: RowLayout) -> None:
         """The order of rows in the calls that follow."""

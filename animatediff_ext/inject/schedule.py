@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from animatediff_ext.motion import NoiseSchedule
@@ -21,27 +23,45 @@ class ScheduleOverride:
         self._model = model
         self._schedule = schedule.alphas_cumprod()
         self._saved: dict[str, torch.Tensor] = {}
-        self._placed: tuple[int, int] | None = None
+        self._placed: dict[str, _State] = {}
 
-    def apply(self) -> bool:
-        """Put the schedule in place. True if it was not there: samplers made before have another one."""
+    def apply(self, derive: Callable[[], None] = lambda: None) -> bool:
+        """Put the schedule in place. True if it was not there: samplers made before have another one.
+
+        ``derive`` is called then; it may make the first attribute anew from the second.
+        """
         names = [name for name in _ATTRIBUTES if hasattr(self._model, name)]
-        if self._placed and self._placed == _identity(getattr(self._model, names[-1])):
+        there = self._state(names[-1])
+        if self._placed and there == self._placed[names[-1]]:
             return False
-        self._saved = {name: getattr(self._model, name) for name in names}
+        if there not in self._placed.values():  # loading a checkpoint without a schedule makes our first our second
+            self._saved = {name: getattr(self._model, name) for name in names}
         for name in names:
             # a tensor of its own each time: loading a checkpoint may write into it
             setattr(self._model, name, self._schedule.to(self._saved[name], copy=True))
-        self._placed = _identity(getattr(self._model, names[-1]))
+        derive()
+        self._placed = {name: self._state(name) for name in names}
         return True
 
     def restore(self) -> None:
         for name, value in self._saved.items():
             setattr(self._model, name, value)
-        self._saved, self._placed = {}, None
+        self._saved, self._placed = {}, {}
+
+    def _state(self, name: str) -> _State:
+        tensor = getattr(self._model, name)
+        return _State(tensor, tensor._version)
 
 
-def _identity(tensor: torch.Tensor) -> tuple[int, int]:
-    """Changes when another tensor is there and when something was written into this one; no look at its values, for
-    which a GPU would have to be waited for at every step."""
-    return id(tensor), tensor._version
+class _State:
+    """A tensor as it is now. Another one, or something written into it, is not equal; its values, for which a GPU would
+    have to be waited for at every step, are not looked at."""
+
+    def __init__(self, tensor: torch.Tensor, version: int):
+        self._tensor = tensor
+        self._version = version
+
+    def __eq__(self, other) -> bool:
+        return self._tensor is other._tensor and self._version == other._version
+
+    __hash__ = None

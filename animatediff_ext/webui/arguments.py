@@ -19,21 +19,32 @@ def page_fields(is_img2img: bool) -> list[Setting]:
 
 
 def parse(arguments: Sequence[Any], *, is_img2img: bool) -> tuple[Animation, list[str]]:
-    """Settings, and a sentence for everything that was ignored. Raises `SettingsError`."""
-    given = [_as_dict(argument) for argument in arguments]
-    requested = [argument for argument in given if argument is not None]
+    """Settings, and a sentence for everything that was ignored. Raises `SettingsError`.
+
+    With AnimateDiff off nothing else is looked at: half-filled fields do not stop a still.
+    """
+    values = _named(arguments, is_img2img=is_img2img)
+    switch = {name: value for name, value in values.items() if name in ("enable", "enabled")}
+    if not from_api(switch)[0].enabled:
+        return Animation(), []
+    return from_api(values)
+
+
+def _named(arguments: Sequence[Any], *, is_img2img: bool) -> dict[str, Any]:
+    """Values by their API names."""
+    requested = [given for given in map(_as_dict, arguments) if given is not None]
     if requested:
         merged: dict[str, Any] = {}
-        for argument in requested:
-            merged.update(argument)
-        return from_api(merged)
+        for given in requested:
+            merged.update(given)
+        return merged
     first, *values = arguments or [None]
     if first is not None:
         raise SettingsError(
             f'AnimateDiff was given {first!r} as its argument: send a dictionary, {{"args": [{{"enable": true, …}}]}}.'
         )
     names = [field.api for field in page_fields(is_img2img)]
-    return from_api(dict(zip(names, values)))  # noqa: B905 - clients may send fewer
+    return dict(zip(names, values))  # noqa: B905 - clients may send fewer
 
 
 def _as_dict(argument: Any) -> dict[str, Any] | None:

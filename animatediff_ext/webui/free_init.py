@@ -14,6 +14,7 @@ from modules import rng, shared
 
 from animatediff_ext.noise import low_pass, noised, refined_noise
 from animatediff_ext.params import FreeInit
+from animatediff_ext.webui import host
 
 FRESH_SEED_OFFSET = 0xF2EE_0000
 """Keeps the fresh noise of round 1, 2, … apart from the noise of all frames of all videos."""
@@ -36,6 +37,7 @@ def sample_repeatedly(p, settings: FreeInit, sample: Callable):
         if shared.state.interrupted or shared.state.skipped:
             return latent
         shared.state.nextjob()
+        host.reload_checkpoint()
         fresh = _generator(p, [int(seed) + iteration * FRESH_SEED_OFFSET for seed in p.seeds]).next()
         noise = refined_noise(noised(latent, first, _least_signal()), fresh, mask).to(first)
     return _sample_from(p, noise, sample)

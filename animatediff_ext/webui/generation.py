@@ -17,7 +17,7 @@ from animatediff_ext.animate import Session, check_context
 from animatediff_ext.inject import frame_major
 from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
-from animatediff_ext.webui import arguments, conditioning, host, infotext
+from animatediff_ext.webui import arguments, changes, conditioning, host, infotext
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.free_init import sample_repeatedly
@@ -34,18 +34,23 @@ def generation_of(p) -> Generation | None:
 
 
 def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
-    """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` samples."""
-    p.__dict__.pop(_ATTRIBUTE, None)
+    """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` begins its work."""
+    end(p)
     try:
         generation = _prepared(p, script_args)
+        if generation is None:
+            CACHE.clear()  # with AnimateDiff off, no memory is held
+        else:
+            generation.prepare()
     except Exception as problem:
-        _fail_when_sampling(p, problem)
-        return
-    if generation is None:
-        CACHE.clear()  # with AnimateDiff off, no memory is held
-        return
-    setattr(p, _ATTRIBUTE, generation)
-    generation.prepare()
+        _fail(p, problem)
+
+
+def end(p) -> None:
+    """``p`` as it was before `begin`."""
+    changes.undo(p)
+    for key in infotext.KEYS:
+        p.extra_generation_params.pop(key, None)
 
 
 def _prepared(p, script_args) -> Generation | None:
@@ -92,11 +97,11 @@ def _number_of_frames(p, animation: Animation) -> int | None:
     return animation.num_frames
 
 
-def _fail_when_sampling(p, problem: Exception) -> None:
-    def sample(*_args, **_kwargs):
+def _fail(p, problem: Exception) -> None:
+    def init(*_args, **_kwargs):
         raise _for_user(problem)
 
-    p.sample = sample
+    changes.change(p, init=init)  # the first of its methods that the WebUI calls
 
 
 def _for_user(problem: Exception) -> Exception:
@@ -110,25 +115,19 @@ class Generation:
         self.p = p
         self.animation = animation
         self.loaded = loaded
-        self.keep_files = shared.opts.samples_save and not p.do_not_save_samples
-        """Whether videos go to the output folder, or only to whoever asked."""
         self.interrupted: list[bool] = []
         """For each video, whether its sampling was cut short."""
+        self._nothing_saved = p.do_not_save_samples
         self._session: Session | None = None
         self._problem: Exception | None = None
         self._first_latent = FirstLatent(p, animation)
 
     def prepare(self) -> None:
         """Change the fields of ``p`` that an animation needs otherwise."""
-        p, animation = self.p, self.animation
-        p.batch_size = animation.num_frames
-        p.do_not_save_grid = True
-        frames_are_samples = "PNG" in animation.output.formats and not shared.opts.animatediff_save_to_custom
-        p.do_not_save_samples = p.do_not_save_samples or not frames_are_samples
+        p, animation, original = self.p, self.animation, self.p.sample
         is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
         digest = short_hash(self.loaded.name, self.loaded.path)
         p.extra_generation_params.update(infotext.written(animation, is_img2img=is_img2img, short_hash=digest))
-        original = getattr(p.sample, "without_animatediff", p.sample)
 
         def sample(*args, **kwargs):
             with self._sampling():
@@ -136,8 +135,18 @@ class Generation:
                     return sample_repeatedly(p, animation.free_init, partial(original, *args, **kwargs))
                 return original(*args, **kwargs)
 
-        sample.without_animatediff = original  # another extension may run before_process on a copy of p
-        p.sample = sample
+        fields = {"sample": sample, "batch_size": animation.num_frames, "do_not_save_grid": True}
+        changes.change(p, **fields, **{_ATTRIBUTE: self})
+
+    def keep_files(self) -> bool:
+        """Whether videos go to the output folder, or only to whoever asked. Settings of the request are in force
+        now."""
+        return shared.opts.samples_save and not self._nothing_saved
+
+    def settle_samples(self) -> None:
+        """Say whether the WebUI saves the frames itself, now that the settings of the request are in force."""
+        as_samples = "PNG" in self.animation.output.formats and not shared.opts.animatediff_save_to_custom
+        changes.change(self.p, do_not_save_samples=self._nothing_saved or not as_samples)
 
     @contextmanager
     def _sampling(self) -> Iterator[None]:
@@ -156,8 +165,8 @@ class Generation:
                 self.attach()
                 yield
             self._raise_kept_problem()
-        except EXPECTED as problem:
-            raise _for_user(problem) from problem
+        except Exception as problem:
+            raise _for_user(self._problem or problem) from problem
         finally:
             self._session = None
 

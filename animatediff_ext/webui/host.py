@@ -45,11 +45,13 @@ def attach(session: Session, p) -> bool:
     """Put a session's modules and noise schedule into the checkpoint in use. True if the schedule was not in place."""
     model = shared.sd_model
     session.attach(unet_of(model), device=devices.device, dtype=devices.dtype_unet)
-    changed = session.use_schedule(model)
-    if changed:
-        # The settings that rescale or downcast the schedule act on ours as they would on the checkpoint's own.
-        sd_models.apply_alpha_schedule_override(model, p)
-    return changed
+    # The settings that rescale or downcast the schedule act on ours as they would on the checkpoint's own.
+    return session.use_schedule(model, lambda: sd_models.apply_alpha_schedule_override(model, p))
+
+
+def reload_checkpoint() -> None:
+    """Back to the checkpoint of this generation, which a refiner may have replaced."""
+    sd_models.reload_model_weights()
 
 
 def renew_sampler(p) -> None:

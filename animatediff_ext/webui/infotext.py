@@ -6,15 +6,20 @@ extension does not have stand in a second key, so that its parser still reads th
 
 from __future__ import annotations
 
+import re
+
 from animatediff_ext import __version__
 from animatediff_ext.params import SETTINGS, Animation, value_of
 from animatediff_ext.setting import Setting
 
 KEY = "AnimateDiff"
 OWN_KEY = "AnimateDiff settings"
+KEYS = (KEY, OWN_KEY)
 FIELD_PREFIX = "AnimateDiff "
 """Paste fields are called ``AnimateDiff fps`` and so on."""
 
+_BETWEEN_PAIRS = re.compile(rf", (?=(?:{'|'.join([*SETTINGS, 'mm_hash', 'version'])}): )")
+"""A name of a file may have commas and colons in it, but hardly one of our keys between them."""
 _OWN = tuple(s for s in SETTINGS.values() if not s.infotext and s.api.startswith(("context_", "freeinit_")))
 
 
@@ -38,8 +43,8 @@ def written(animation: Animation, *, is_img2img: bool, short_hash: str | None) -
 def pasted(_infotext: str, results: dict[str, str]) -> None:
     """Callback of the WebUI: take our entries apart into one entry for each field of the page."""
     found = {}
-    for key in (KEY, OWN_KEY):
-        for pair in results.pop(key, "").split(", "):
+    for key in KEYS:
+        for pair in _BETWEEN_PAIRS.split(results.pop(key, "")):
             name, separator, value = pair.partition(": ")
             if separator and name in SETTINGS:
                 found[name] = value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from animatediff_ext.webui.host import RIVALS
 
 EXTENSION = Path(__file__).resolve().parents[2]
 ENDINGS = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
+_ADAPTER = "config.json"
+"""The file that makes a folder a diffusers MotionAdapter."""
 
 
 def folders() -> list[Path]:
@@ -26,23 +30,25 @@ def folders() -> list[Path]:
 
 def names() -> list[str]:
     """All motion modules, as paths relative to their folder; a folder in diffusers' format is one module."""
-    found: dict[str, Path] = {}
-    for folder in folders():
-        for path in sorted(folder.rglob("*")):
-            inside_adapter = any((parent / "config.json").is_file() for parent in path.parents if parent != folder)
-            is_file = path.is_file() and path.suffix.lower() in ENDINGS and not inside_adapter
-            if is_file or (path.is_dir() and (path / "config.json").is_file()):
-                found.setdefault(path.relative_to(folder).as_posix(), path)
-    return sorted(found, key=str.lower)
+    return sorted({name for folder in folders() for name in _names_in(folder)}, key=str.lower)
+
+
+def _names_in(folder: Path) -> Iterator[str]:
+    for root, inside, files in os.walk(folder, followlinks=True):
+        place = Path(root).relative_to(folder)
+        if place.parts and _ADAPTER in files:
+            inside.clear()
+            yield place.as_posix()
+        else:
+            yield from ((place / name).as_posix() for name in files if Path(name).suffix.lower() in ENDINGS)
 
 
 def find(name: str) -> Path:
     """The file of a name from the list. Raises `AnimateDiffError` if there is none, with what there is."""
     for folder in folders():
-        path = folder / name
-        # a name comes from a request and must not lead out of the folder
-        if name and path.exists() and path.resolve().is_relative_to(folder.resolve()):
-            return path
+        # only what the list has: a name comes from a request and must not lead out of the folder
+        if name in _names_in(folder):
+            return folder / name
     known = names()
     if not known:
         raise AnimateDiffError(

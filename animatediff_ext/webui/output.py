@@ -42,10 +42,7 @@ def deliver(generation: Generation, processed: Processed) -> None:
     if not videos:
         return
     show = _answer_api if generation.p.is_api else _fill_gallery
-    shown: list[tuple[object, str]] = []
-    for video in videos:
-        files = _write(generation, video)
-        shown += [(item, video.infotext) for item in show(generation, video, files)]
+    shown = [(item, video.infotext) for video in videos for item in show(generation, video)]
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
     processed.index_of_first_image = 0
@@ -69,22 +66,48 @@ def _videos(generation: Generation, processed: Processed) -> Iterator[Video]:
         )
 
 
-def _write(generation: Generation, video: Video) -> dict[str, Path]:
-    animation = generation.animation
-    formats = {name for name in animation.output.formats if name in FILE_ORDER}
-    keep = generation.keep_files and (video.complete or shared.opts.save_incomplete_images)
-    if not keep or not shared.opts.animatediff_save_to_custom:
-        formats.discard("PNG")  # the WebUI saves the frames, or nobody does
-    if not generation.p.is_api and not formats & set(_SHOWN_BY_A_BROWSER):
-        preview = {"WEBP"}
-    else:
-        preview = set()
-    stem = _stem(generation, video) if keep else _temporary_stem()
+def _fill_gallery(generation: Generation, video: Video) -> list[Image]:
+    """The first frame, standing for the file that moves: the gallery serves that, other scripts still see a picture."""
+    keep = _is_kept(generation, video)
+    formats = _formats(generation, keep)
+    files = _write(generation, video, _stem(generation, video) if keep else _preview_stem(), formats)
+    moving = [files[name] for name in _SHOWN_BY_A_BROWSER if name in files]
+    if not moving:
+        moving = [_write(generation, video, _preview_stem(), {"WEBP"})["WEBP"]]
+    picture = video.frames[0].copy()
+    picture.already_saved_as = str(moving[0])
+    return [picture]
+
+
+def _answer_api(generation: Generation, video: Video) -> list[str | Image]:
+    """Files as base64, then single frames if they were asked for or if there is nothing else to return."""
+    keep = _is_kept(generation, video)
+    formats = _formats(generation, keep)
+    # Nothing stays on the disk of a service that asked for nothing to be saved.
+    with tempfile.TemporaryDirectory(prefix="animatediff-", dir=shared.opts.temp_dir or None) as folder:
+        stem = _stem(generation, video) if keep else Path(folder) / "animation"
+        files = _write(generation, video, stem, formats if keep else formats & set(_RETURNED))
+        answer: list[str | Image] = [to_base64(files[name]) for name in _RETURNED if name in files]
+    if "Frame" in generation.animation.output.formats or not answer:
+        answer += video.frames
+    return answer
+
+
+def _is_kept(generation: Generation, video: Video) -> bool:
+    return generation.keep_files() and (video.complete or shared.opts.save_incomplete_images)
+
+
+def _formats(generation: Generation, keep: bool) -> set[str]:
+    """The files to write. Frames that the WebUI saves itself, or that nobody keeps, are none of them."""
+    formats = {name for name in generation.animation.output.formats if name in FILE_ORDER}
+    return formats if keep and shared.opts.animatediff_save_to_custom else formats - {"PNG"}
+
+
+def _write(generation: Generation, video: Video, stem: Path, formats: set[str]) -> dict[str, Path]:
     comment = video.infotext if shared.opts.enable_pnginfo else ""
-    files = save_animation(video.frames, stem, animation, comment=comment, formats=formats, options=encode_options())
-    if preview:
-        files |= save_animation(video.frames, _temporary_stem(), animation, comment=comment, formats=preview)
-    return files
+    return save_animation(
+        video.frames, stem, generation.animation, comment=comment, formats=formats, options=encode_options()
+    )
 
 
 def _stem(generation: Generation, video: Video) -> Path:
@@ -96,30 +119,6 @@ def _stem(generation: Generation, video: Video) -> Path:
     return folder / "-".join(filter(None, [f"{number:05}", str(video.seed), request]))
 
 
-def _temporary_stem() -> Path:
+def _preview_stem() -> Path:
+    """In a folder for what only the gallery shows; it is cleaned as the system cleans its temporary files."""
     return Path(tempfile.mkdtemp(prefix="animatediff-", dir=shared.opts.temp_dir or None)) / "animation"
-
-
-def _fill_gallery(generation: Generation, video: Video, files: dict[str, Path]) -> list[Image]:
-    """The first frame, standing for the file that moves: the gallery serves that, other scripts still see a picture."""
-    picture = video.frames[0].copy()
-    picture.already_saved_as = str(next(files[name] for name in _SHOWN_BY_A_BROWSER if name in files))
-    return [picture]
-
-
-def _answer_api(generation: Generation, video: Video, files: dict[str, Path]) -> list[str | Image]:
-    """Files as base64, then single frames if they were asked for or if there is nothing else to return."""
-    answer: list[str | Image] = [to_base64(files[name]) for name in _RETURNED if name in files]
-    if "Frame" in generation.animation.output.formats or not answer:
-        answer += video.frames
-    if not generation.keep_files:
-        _forget(files)
-    return answer
-
-
-def _forget(files: dict[str, Path]) -> None:
-    """Nothing stays on the disk of a service that asked for nothing to be saved."""
-    for path in files.values():
-        path.unlink()
-    for folder in {path.parent for path in files.values()}:
-        folder.rmdir()

@@ -27,6 +27,11 @@ class AnimateDiffScript(scripts.Script):
     def before_process(self, p, *args):
         generation.begin(p, args)
 
+    def process(self, p, *args):
+        running = generation_of(p)
+        if running:
+            running.settle_samples()
+
     def before_process_batch(self, p, *args, **kwargs):
         running = generation_of(p)
         if running:
@@ -49,6 +54,7 @@ class AnimateDiffScript(scripts.Script):
         if running:
             with running.failing_on_close():
                 output.deliver(running, processed)
+            generation.end(p)
 
 
 def on_cfg_denoiser(params) -> None:
