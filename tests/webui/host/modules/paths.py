@@ -1,0 +1,1 @@
+extensions_dir = "/nonexistent"

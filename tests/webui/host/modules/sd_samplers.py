@@ -1,0 +1,50 @@
+from itertools import pairwise
+
+import torch
+from modules import sd_samplers_common, shared
+from modules.sd_samplers_cfg_denoiser import CFGDenoiser
+
+
+class Euler:
+    """Samples along the model's sigmas, evenly spaced in time. Reads the noise schedule when it is made."""
+
+    def __init__(self, _model):
+        self.model_wrap_cfg = CFGDenoiser(self)
+        self.sigmas_of_model = self.model_wrap_cfg.inner_model.sigmas
+        self.conds = self.last_latent = None
+
+    def get_sigmas(self, steps):
+        t = torch.linspace(len(self.sigmas_of_model) - 1, 0, steps).round().long()
+        return torch.cat([self.sigmas_of_model[t], torch.zeros(1)])
+
+    def sample(self, p, x, c, uc):
+        sigmas = self.get_sigmas(p.steps)
+        return self._launch(p, x * sigmas[0], x, sigmas, c, uc)
+
+    def sample_img2img(self, p, x, noise, c, uc, steps=None):
+        steps = steps or p.steps
+        sigmas = self.get_sigmas(steps)[steps - int(min(p.denoising_strength, 0.999) * steps) - 1 :]
+        return self._launch(p, x + noise * sigmas[0], x, sigmas, c, uc)
+
+    def _launch(self, p, x, latent, sigmas, c, uc):
+        denoiser = self.model_wrap_cfg
+        denoiser.p, denoiser.step, denoiser.total_steps = p, 0, len(sigmas) - 1
+        denoiser.init_latent, denoiser.mask, denoiser.nmask = (
+            latent,
+            getattr(p, "mask", None),
+            getattr(p, "nmask", None),
+        )
+        self.conds, self.last_latent = (c, uc), latent
+        try:
+            for i, (sigma, following) in enumerate(pairwise(sigmas)):
+                shared.state.sampling_step = i
+                denoised = denoiser(x, sigma.repeat(len(x)))
+                x = x + (x - denoised) / sigma * (following - sigma)
+        except sd_samplers_common.InterruptedException:
+            return self.last_latent
+        return x
+
+
+def create_sampler(name, model):
+    assert name == "Euler", f"bad sampler name: {name}"
+    return Euler(model)

@@ -1,0 +1,90 @@
+import torch
+
+device = torch.device("cpu")
+no_hashing = False
+
+
+class OptionInfo:
+    def __init__(self, default=None, label="", component=None, component_args=None, section=None):
+        self.default, self.label, self.component = default, label, component
+        self.component_args, self.section = component_args, section
+
+    def link(self, _label, _url):
+        return self
+
+    def info(self, _text):
+        return self
+
+    def needs_reload_ui(self):
+        return self
+
+
+_DEFAULTS = {
+    "batch_cond_uncond": True,
+    "enable_pnginfo": True,
+    "img2img_background_color": "#ffffff",
+    "pad_cond_uncond": False,
+    "return_mask": False,
+    "return_mask_composite": False,
+    "samples_save": True,
+    "save_incomplete_images": False,
+    "sd_model_checkpoint": "base",
+    "sd_noise_schedule": "Default",
+    "sd_vae_encode_method": "Full",
+    "skip_early_cond": 0.0,
+    "temp_dir": "",
+    "use_downcasted_alpha_bar": False,
+}
+
+
+class Options:
+    """Values live in ``data``; an attribute of the object itself would hide one."""
+
+    def __init__(self):
+        self.data_labels = {name: OptionInfo(default) for name, default in _DEFAULTS.items()}
+        self.data = dict(_DEFAULTS)
+
+    def __getattr__(self, name):
+        if name in ("data", "data_labels"):
+            raise AttributeError(name)
+        if name in self.data:
+            return self.data[name]
+        if name in self.data_labels:
+            return self.data_labels[name].default
+        raise AttributeError(name)
+
+    def __setattr__(self, name, value):
+        if name not in ("data", "data_labels") and name in self.data_labels:
+            self.data[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def add_option(self, name, info):
+        self.data_labels[name] = info
+        if info.default is not None:
+            self.data.setdefault(name, info.default)
+
+
+class State:
+    interrupted = skipped = stopping_generation = False
+    sampling_step = job_no = 0
+    job_count = 1
+
+    def nextjob(self):
+        self.job_no += 1
+
+    def begin(self):
+        self.job_no, self.job_count = 0, 1
+        self.interrupted = self.skipped = self.stopping_generation = False
+
+
+opts = Options()
+state = State()
+
+
+def __getattr__(name):
+    if name != "sd_model":
+        raise AttributeError(name)
+    from modules import sd_models
+
+    return sd_models.model_data.sd_model

@@ -1,0 +1,169 @@
+"""A problem stops the generation with one sentence: ``AnimateDiffError``, which the API answers with 422."""
+
+import pytest
+
+from tests.webui.host import as_base64, picture
+from tests.webui.test_generation import HIRES, at_step, script
+
+pytestmark = pytest.mark.usefixtures("unchanged")
+
+
+def sentence(host, animation=None, **request) -> str:
+    """What the page prints and the API answers."""
+    with pytest.raises(host.error) as problem:
+        host.generate(animation, **request)
+    assert problem.value.status_code == 422
+    assert problem.value.detail == str(problem.value)
+    assert "\n" not in problem.value.detail
+    assert problem.value.detail[-1] == "."
+    assert host.files() == []
+    return problem.value.detail
+
+
+@pytest.mark.parametrize(
+    ("animation", "words"),
+    [
+        ({"model": "no such.safetensors"}, "'no such.safetensors' was not found"),
+        ({"model": "no such.safetensors"}, "choose from other layout.safetensors, v1.safetensors, v2.safetensors"),
+        ({"model": ""}, "was not found"),
+        ({"model": "../../secret.safetensors"}, "not found"),
+        ({"model": "/etc/passwd"}, "not found"),
+        ({"model": "x" * 1000}, "not found"),
+        ({"model": "other layout.safetensors"}, "was made for 2 levels of 32, 64 channels"),
+        ({"video_length": -1}, "at least 0"),
+        ({"fps": 0}, "FPS"),
+        ({"batch_size": 64, "video_length": 64}, "knows 32 positions"),
+        ({"overlap": 16}, "at most 15"),
+        ({"format": ["AVI"]}, "AVI"),
+        ({"closed_loop": "Z"}, "R-P"),
+        ({"request_id": "../../etc"}, "request_id"),
+        ({"freeinit_enable": True, "freeinit_iters": 99}, "from 1 to 10"),
+    ],
+)
+def test_found_before_anything_is_made(host, animation, words):
+    assert words in sentence(host, animation)
+
+
+def test_arguments_of_the_wrong_kind(host):
+    assert "dictionary" in sentence(host, args=[True, "x"])
+
+
+def test_settings_of_the_page_are_checked_as_well(host):
+    assert "positions" in sentence(host, {"batch_size": 64, "video_length": 64}, api=False)
+    host.opts.data["animatediff_mp4_crf"] = 99
+    assert "CRF" in sentence(host, {"format": ["MP4"]})
+    host.opts.data["animatediff_mp4_crf"] = 23
+
+
+def test_no_module_in_the_folder(host, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    before = host.opts.data["animatediff_model_path"]
+    host.opts.data["animatediff_model_path"] = str(empty)
+    host.webui("models").EXTENSION = tmp_path
+    words = sentence(host, {})
+    assert f"no motion module in {empty}" in words
+    assert "refresh" in words
+    host.opts.data["animatediff_model_path"] = before
+
+
+def test_a_file_that_is_no_motion_module(host, motion_modules):
+    (motion_modules / "page.safetensors").write_text("<html>not found</html>")
+    assert "page.safetensors" in sentence(host, {"model": "page.safetensors"})
+    (motion_modules / "page.safetensors").unlink()
+
+
+@pytest.mark.parametrize("name", ["sd-webui-animatediff", "sd-forge-animatediff", "sd-webui-EasyPhoto"])
+def test_a_rival_extension(host, name):
+    extensions = host.module("extensions")
+    extensions.extensions.append(extensions.Extension(f"/webui/extensions/{name}"))
+    assert name in sentence(host, {})
+    extensions.extensions[-1].enabled = False
+    assert host.generate({}).images
+
+
+def test_another_engine_in_place_of_the_unet(host):
+    engine = type("Engine", (), {"option": type("Option", (), {"label": "[TRT] base"})})
+    host.module("sd_unet").current_unet = engine
+    words = sentence(host, {})
+    assert "[TRT] base" in words
+    assert "SD Unet" in words
+    host.module("sd_unet").current_unet = None
+
+
+def test_more_frames_than_pictures(host):
+    """Whatever the host's own batch size, which does not count."""
+    for batch_size in (3, 1):
+        assert "only 3 pictures" in sentence(
+            host, {"video_length": 6}, init_images=[picture()] * 3, batch_size=batch_size
+        )
+
+
+def test_found_when_a_video_begins(host):
+    """In *before_process_batch*."""
+    assert "last_frame" in sentence(host, {"last_frame": "nonsense"}, init_images=[picture()])
+
+
+def test_found_before_a_sampling(host):
+    """In *process_before_every_sampling*: the second pass is not sampled."""
+    with host.sd_models.weights_in_new_objects():
+        calls = at_step(host, 99, None)
+        assert "was made for" in sentence(host, {}, **HIRES, hr_checkpoint_name="other layout")
+        host.sd_models.reload_model_weights()
+    assert len(calls) == 2
+
+
+def test_found_before_a_step(host):
+    """In *on_cfg_denoiser*: the steps that remain are not sampled."""
+    with host.sd_models.weights_in_new_objects():
+        calls = at_step(host, 99, None)
+        assert "was made for" in sentence(host, {}, refiner_checkpoint="other layout", steps=6)
+        host.sd_models.reload_model_weights()
+    assert len(calls) == 4
+
+
+def test_frames_with_different_numbers_of_parts(host):
+    def uneven(p, *_args, **_kwargs):
+        p.prompts = ["a AND b", *p.prompts[1:]]
+
+    assert "same number of AND parts" in sentence(host, {}, scripts=[script(host, process_batch=uneven)])
+
+
+def test_another_extension_that_drops_rows(host):
+    def drop(params):
+        params.x, params.sigma, params.text_cond = params.x[1:], params.sigma[1:], params.text_cond[1:]
+
+    at_step(host, 0, drop)
+    assert "not whole clips of 4 frames" in sentence(host, {})
+
+
+def test_a_mistake_of_ours_in_a_callback_is_not_swallowed(host, monkeypatch):
+    def broken(*_args):
+        raise KeyError("a mistake")
+
+    monkeypatch.setattr(host.webui("generation").conditioning, "of_equal_length", broken)
+    with pytest.raises(KeyError, match="a mistake"):
+        host.generate({})
+
+
+def test_found_when_files_are_written(host, monkeypatch):
+    """In *postprocess*, behind which only ``p.close()`` can still raise; it closes all the same."""
+    output = host.webui("output")
+    problem = host.webui("errors").MediaError("The disk is full.")
+    monkeypatch.setattr(output, "save_animation", lambda *a, **k: (_ for _ in ()).throw(problem))
+    assert sentence(host, {"format": ["GIF"]}) == "The disk is full."
+    p = host.p({"format": ["GIF"]})
+    with pytest.raises(host.error, match="disk is full"):
+        host.run(p)
+    assert p.c is None, "the host's own close was called"
+
+
+def test_a_last_frame_that_is_no_picture_is_refused_though_it_is_base64(host):
+    assert "last_frame" in sentence(host, {"last_frame": "aGVsbG8="}, init_images=[picture()])
+    assert host.generate({"last_frame": as_base64(picture("blue"))}, init_images=[picture()]).images
+
+
+def test_what_is_ignored_is_mentioned(host):
+    processed = host.generate({"no_such_key": 1, "video_path": "/tmp/x"})
+    assert "no_such_key" in processed.comments
+    assert "Video path" in processed.comments

@@ -1,0 +1,83 @@
+"""FreeInit: each video is sampled several times, from noise that is better each time."""
+
+import pytest
+import torch
+
+from tests.webui.host import NUM_FRAMES, picture
+from tests.webui.test_generation import HIRES, at_step, same, script
+
+pytestmark = pytest.mark.usefixtures("unchanged")
+ON = {"freeinit_enable": True, "freeinit_iters": 3}
+
+
+def noises(host, animation, **request):
+    """What each sampling starts with, and the frames."""
+    seen = []
+    watch = script(host, process_before_every_sampling=lambda p, *a, noise, **k: seen.append(noise.clone()))
+    return seen, host.generate(animation, scripts=[watch], **request).images
+
+
+@pytest.mark.parametrize("request_", [{}, {"init_images": [picture()]}], ids=["txt2img", "img2img"])
+def test_the_first_round_starts_with_the_plain_noise_and_each_one_with_better(host, request_):
+    (plain,), frames = noises(host, {}, **request_)
+    rounds, better = noises(host, ON, **request_)
+    assert len(rounds) == 3
+    torch.testing.assert_close(rounds[0], plain)
+    assert (rounds[1] - plain).abs().max() > 0.1
+    assert (rounds[2] - rounds[1]).abs().max() > 0.1
+    assert len(better) == NUM_FRAMES
+    assert not same(frames, better)
+
+
+def test_one_round_is_a_plain_animation(host):
+    assert same(host.generate({**ON, "freeinit_iters": 1}).images, host.generate({}).images)
+
+
+def test_every_video_has_its_rounds(host):
+    rounds, frames = noises(host, ON, n_iter=2)
+    assert len(rounds) == 6
+    assert len(frames) == 2 * NUM_FRAMES
+
+
+def test_only_the_last_round_has_a_hires_pass(host):
+    rounds, frames = noises(host, ON, **HIRES)
+    assert [noise.shape[-1] for noise in rounds] == [4, 4, 4, 8]
+    assert {frame.size for frame in frames} == {(64, 64)}
+
+
+@pytest.mark.parametrize("button", ["interrupted", "skipped"])
+def test_an_interrupt_ends_the_rounds(host, button):
+    at_step(host, 3, lambda _params: setattr(host.shared.state, button, True))
+    rounds, frames = noises(host, ON)
+    assert len(rounds) == 2
+    assert len(frames) == NUM_FRAMES
+
+
+def test_an_error_in_a_later_round_is_an_error(host):
+    def fail(params):
+        params.x = params.x[1:]
+
+    at_step(host, 3, fail)
+    with pytest.raises(host.error, match="whole clips"):
+        host.generate(ON)
+
+
+@pytest.mark.parametrize("in_new_objects", [False, True])
+def test_every_round_begins_with_the_checkpoint_and_ends_with_the_refiner(host, in_new_objects):
+    seen = []
+    host.callbacks.on_cfg_denoiser(lambda _params: seen.append(host.shared.sd_model.sd_checkpoint_info.name))
+    if in_new_objects:
+        with host.sd_models.weights_in_new_objects():
+            host.generate(ON, refiner_checkpoint="second")
+            host.sd_models.reload_model_weights()
+    else:
+        host.generate(ON, refiner_checkpoint="second")
+    host.callbacks.callback_map["cfg_denoiser"].pop()
+    assert seen == ["base", "second"] * 3
+
+
+def test_progress_counts_the_rounds(host):
+    seen = []
+    at_step(host, 4, lambda _params: seen.append((host.shared.state.job_no, host.shared.state.job_count)))
+    host.generate(ON)
+    assert seen == [(2, 3)]

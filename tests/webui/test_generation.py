@@ -1,0 +1,384 @@
+"""Whatever happens in a generation, the host is as it was afterwards."""
+
+from copy import copy
+
+import pytest
+import torch
+
+from tests.models.ldm_unet import SpatialTransformer
+from tests.webui.host import NUM_FRAMES, as_base64, fingerprint, picture
+
+HIRES = {"enable_hr": True, "denoising_strength": 0.7}
+
+
+def script(host, **hooks):
+    """A script of another extension."""
+    return type("Other", (host.module("scripts").Script,), {name: staticmethod(f) for name, f in hooks.items()})()
+
+
+def at_step(host, step, action):
+    """Let another extension act on one evaluation of the model, counted over the whole generation."""
+    calls = []
+
+    def callback(params):
+        calls.append(params)
+        if len(calls) == step + 1:
+            action(params)
+
+    host.callbacks.on_cfg_denoiser(callback)
+    return calls
+
+
+def without_motion(host, **changes):
+    """The frames that the same request has with AnimateDiff off."""
+    return host.generate(batch_size=NUM_FRAMES, do_not_save_grid=True, **changes).images
+
+
+def same(pictures, others):
+    return [picture.tobytes() for picture in pictures] == [picture.tobytes() for picture in others]
+
+
+@pytest.mark.usefixtures("unchanged")
+class TestTheHostIsAsItWas:
+    """After each of these: hooks, forwards, noise schedule, names, options, and plain stills bit by bit."""
+
+    @pytest.mark.parametrize("module", ["v1.safetensors", "v2.safetensors"])
+    def test_after_an_animation(self, host, module):
+        frames = host.generate({"model": module}).images
+        assert len(frames) == NUM_FRAMES
+        assert not same(frames, without_motion(host))
+
+    def test_after_windows_and_several_videos(self, host):
+        assert len(host.generate({"video_length": 5, "batch_size": 3}, n_iter=2).images) == 10
+
+    def test_after_hires_fix(self, host):
+        assert [frame.size for frame in host.generate({}, **HIRES).images] == [(64, 64)] * NUM_FRAMES
+
+    def test_after_img2img(self, host):
+        assert len(host.generate({}, init_images=[picture()]).images) == NUM_FRAMES
+
+    @pytest.mark.parametrize("request_", [{}, HIRES, {"n_iter": 2}], ids=["first", "hires", "two videos"])
+    def test_after_an_error_in_the_unet(self, host, monkeypatch, request_):
+        calls = []
+        forward = SpatialTransformer.forward
+
+        def failing(self, x, context):
+            calls.append(x)
+            if len(calls) == (12 if request_ else 4):
+                raise RuntimeError("CUDA out of memory")
+            return forward(self, x, context)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SpatialTransformer, "forward", failing)
+            with pytest.raises(RuntimeError, match="out of memory") as problem:
+                host.generate({}, **request_)
+        assert problem.value.__cause__ is not problem.value, "which some printers of traces would follow for ever"
+
+    def test_after_an_error_in_a_callback_of_another_extension(self, host):
+        def fail(_params):
+            raise RuntimeError("of another script")
+
+        calls = at_step(host, 1, fail)
+        assert len(host.generate({}).images) == NUM_FRAMES
+        assert len(calls) == 2
+
+    @pytest.mark.parametrize("hook", ["before_process", "process_before_every_sampling", "postprocess_batch"])
+    def test_after_an_error_in_another_script(self, host, hook):
+        def fail(*_args, **_kwargs):
+            raise RuntimeError("of another script")
+
+        assert len(host.generate({}, scripts=[script(host, **{hook: fail})]).images) == NUM_FRAMES
+
+    @pytest.mark.parametrize(
+        ("request_", "step"), [({}, 0), ({}, 1), (HIRES, 1), (HIRES, 2)], ids=["first", "last", "hires", "second pass"]
+    )
+    @pytest.mark.parametrize("button", ["interrupted", "skipped"])
+    def test_after_an_interrupt_or_a_skip(self, host, button, step, request_):
+        at_step(host, step, lambda _params: setattr(host.shared.state, button, True))
+        assert len(host.generate({}, **request_).images) == NUM_FRAMES
+
+    def test_after_a_module_that_does_not_fit(self, host):
+        with pytest.raises(host.error, match="was made for"):
+            host.generate({"model": "other layout.safetensors"})
+
+    @pytest.mark.parametrize("checkpoint", ["second", "pruned"])
+    @pytest.mark.parametrize("request_", [{}, HIRES], ids=["first pass", "hires fix"])
+    def test_after_a_refiner_in_the_same_unet(self, host, request_, checkpoint):
+        frames = host.generate({}, refiner_checkpoint=checkpoint, n_iter=2, **request_).images
+        assert len(frames) == 2 * NUM_FRAMES
+        assert not same(frames[:NUM_FRAMES], host.generate({}, **request_).images)
+
+    @pytest.mark.parametrize("checkpoint", ["second", "pruned"])
+    def test_after_hires_fix_with_another_checkpoint_in_the_same_unet(self, host, checkpoint):
+        frames = host.generate({}, **HIRES, hr_checkpoint_name=checkpoint).images
+        assert not same(frames, host.generate({}, **HIRES).images)
+
+    def test_after_another_checkpoint_for_one_request(self, host):
+        """It is loaded after *before_process*."""
+        frames = host.generate({}, override_settings={"sd_model_checkpoint": "second"}).images
+        assert not same(frames, host.generate({}).images)
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            {**HIRES, "hr_checkpoint_name": "second"},
+            {"refiner_checkpoint": "second", "n_iter": 2},
+            {**HIRES, "refiner_checkpoint": "second"},
+            {"override_settings": {"sd_model_checkpoint": "second"}},
+        ],
+        ids=["hires", "refiner", "refiner in both passes", "override"],
+    )
+    def test_after_a_swap_to_another_unet(self, host, request_):
+        """Motion modules leave one UNet for the other, and both are as they were."""
+        in_same_unet = host.generate({}, **request_).images
+        host.sd_models.reload_model_weights()
+        with host.sd_models.weights_in_new_objects() as loaded:
+            frames = host.generate({}, **request_).images
+            assert same(frames, in_same_unet)
+            host.sd_models.reload_model_weights()
+            (second,) = [model for known, model in loaded.items() if known.name == "second"]
+        fresh = fingerprint(host.sd_models.LatentDiffusion(second.sd_checkpoint_info))
+        left = fingerprint(second)
+        assert {key: left[key] for key in left if key != "parameters"} == {
+            key: fresh[key] for key in fresh if key != "parameters"
+        }
+
+    @pytest.mark.parametrize(
+        "request_",
+        [{**HIRES, "hr_checkpoint_name": "other layout"}, {"refiner_checkpoint": "other layout"}],
+        ids=["hires", "refiner"],
+    )
+    def test_after_a_swap_to_a_checkpoint_that_does_not_fit(self, host, request_):
+        with host.sd_models.weights_in_new_objects() as loaded:
+            with pytest.raises(host.error, match="was made for"):
+                host.generate({}, **request_)
+            host.sd_models.reload_model_weights()
+            (other,) = [model for known, model in loaded.items() if known.name == "other layout"]
+        assert not any(fingerprint(other)["hooks"][name] != ([], []) for name in fingerprint(other)["hooks"])
+        torch.testing.assert_close(other.alphas_cumprod, host.sd_models.make_schedule())
+
+
+def test_nothing_is_attached_before_or_after_sampling(host):
+    """Other scripts see an untouched UNet in every hook outside ``p.sample``, and can change it there."""
+    before = fingerprint(host.shared.sd_model)
+    seen = []
+
+    def look(p, *_args, **_kwargs):
+        seen.append(fingerprint(host.shared.sd_model) == before)
+
+    hooks = ("before_process", "process", "before_process_batch", "process_batch", "post_sample", "postprocess")
+    host.generate({}, scripts=[script(host, **dict.fromkeys(hooks, look))])
+    assert seen == [True] * len(hooks)
+
+
+def test_the_very_schedule_of_the_checkpoint_comes_back(host):
+    """And not a copy of it, beside which the host would keep its own."""
+    seen = []
+
+    def look(p, *_args, **_kwargs):
+        seen.append((id(p.sd_model.alphas_cumprod), id(p.sd_model.alphas_cumprod_original)))
+
+    original = host.shared.sd_model.alphas_cumprod_original
+    host.generate({}, n_iter=2, scripts=[script(host, post_sample=look, before_process_batch=look)])
+    assert host.shared.sd_model.alphas_cumprod_original is original
+    assert {place for _, place in seen} == {id(original)}
+
+
+def test_a_swap_to_a_checkpoint_without_a_schedule_keeps_that_of_the_first(host):
+    """Where settings or the device make the schedule in use another tensor than the original, as on a GPU."""
+    for options in ({}, {"use_downcasted_alpha_bar": True}):
+        host.opts.data.update(options)
+        host.generate({}, **HIRES, hr_checkpoint_name="pruned")
+        alphas = host.shared.sd_model.alphas_cumprod_original
+        torch.testing.assert_close(alphas.float(), host.sd_models.make_schedule(), rtol=1e-3, atol=1e-5)
+        host.sd_models.reload_model_weights()
+
+
+def test_the_motion_module_is_on_the_device_only_while_sampling(host):
+    """Seen by the dtype of the UNet, which it takes at the same time."""
+    host.module("devices").dtype_unet = torch.float64
+    seen = []
+
+    def look(*_args, **_kwargs):
+        loaded = host.webui("models").CACHE._loaded
+        seen.append({value.dtype for value in loaded.motion.state_dict().values()})
+
+    hook = host.unet.middle_block.register_forward_hook(look)
+    host.generate({}, scripts=[script(host, process_batch=look, post_sample=look)], steps=1)
+    hook.remove()
+    assert seen == [{torch.float32}, {torch.float64}, {torch.float32}]
+
+
+def test_a_setting_of_the_user_is_not_written_while_all_rows_go_together(host):
+    host.opts.data["batch_cond_uncond"] = False
+    during = []
+    at_step(host, 0, lambda _p: during.append((host.opts.batch_cond_uncond, host.opts.data["batch_cond_uncond"])))
+    host.generate({})
+    assert during == [(True, False)]
+    assert host.opts.batch_cond_uncond is False
+
+
+def test_an_interrupt_ends_the_step_between_two_windows(host):
+    runs = []
+
+    def interrupt(*_args):
+        runs.append(1)
+        host.shared.state.interrupted = True
+
+    hook = host.unet.middle_block.register_forward_hook(interrupt)
+    assert len(host.generate({"video_length": 9, "batch_size": 3, "overlap": 0}).images) == 9
+    hook.remove()
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize(("button", "num_videos"), [("interrupted", 1), ("skipped", 2), ("stopping_generation", 1)])
+def test_buttons_end_this_video_or_all(host, button, num_videos):
+    at_step(host, 0, lambda _params: setattr(host.shared.state, button, True))
+    assert len(host.generate({}, n_iter=2).images) == num_videos * NUM_FRAMES
+
+
+def test_an_interrupt_before_sampling_gives_nothing_and_no_error(host):
+    stop = script(host, process=lambda *_: setattr(host.shared.state, "interrupted", True))
+    assert host.generate({"format": ["GIF"]}, scripts=[stop]).images == []
+
+
+def test_batch_count_is_the_number_of_videos_and_seeds_go_on(host):
+    """Each frame's noise is that of the still with its seed; the WebUI's batch size does not count."""
+    noises = []
+    watch = script(host, process_before_every_sampling=lambda p, *a, noise, **k: noises.append(noise.clone()))
+    processed = host.generate({}, n_iter=2, batch_size=3, scripts=[watch])
+    assert processed.all_seeds == list(range(7, 7 + 2 * NUM_FRAMES))
+    assert len(processed.images) == 2 * NUM_FRAMES
+    for i, noise in enumerate(torch.cat(noises)):
+        torch.testing.assert_close(noise, torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(7 + i)))
+
+
+def test_one_prompt_for_all_frames_of_a_video(host):
+    """Wildcards give every picture of a batch a prompt of its own."""
+
+    def fill(p, *_args):
+        p.all_prompts = [f"cat {i}" for i in range(len(p.all_prompts))]
+        p.all_negative_prompts = [f"dog {i}" for i in range(len(p.all_prompts))]
+        p.all_hr_prompts = [f"tree {i}" for i in range(len(p.all_prompts))]
+
+    processed = host.generate({}, n_iter=2, scripts=[script(host, process=fill)], **HIRES)
+    assert processed.all_prompts == ["cat 0"] * NUM_FRAMES + [f"cat {NUM_FRAMES}"] * NUM_FRAMES
+    assert [text.split("\n")[:2] for text in processed.infotexts[::NUM_FRAMES]] == [
+        ["cat 0", "Negative prompt: dog 0"],
+        [f"cat {NUM_FRAMES}", f"Negative prompt: dog {NUM_FRAMES}"],
+    ]
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_script_that_runs_us_on_copies_does_no_harm(host):
+    """As ADetailer does: *postprocess* with no pictures before each one, other pictures made with the model in
+    between, *before_process* on a copy."""
+    inner = []
+
+    def repair(p, args, *_args):
+        host.ours.AnimateDiffScript.postprocess(host.script, copy(p), host.processing.Processed(p, []), *p.script_args)
+        inner.append(host.run(host.p(prompt="a face")).images[0])
+        again = copy(p)
+        host.ours.AnimateDiffScript.before_process(host.script, again, *p.script_args)
+        args.image = args.image.transpose(0)
+
+    expected = [frame.transpose(0) for frame in host.generate({}).images]
+    face = host.generate(prompt="a face").images[0]
+    processed = host.generate({}, scripts=[script(host, postprocess_image=repair)])
+    assert same(processed.images, expected)
+    assert same(inner, [face] * NUM_FRAMES)
+
+
+def test_a_copy_of_a_request_can_be_generated_itself(host):
+    """As the XYZ plot does, for each of its cells."""
+    p = host.p({})
+    cells = [copy(p), copy(p)]
+    assert same(host.run(cells[0]).images, host.run(cells[1]).images)
+
+
+def test_a_request_is_given_back_as_it_was(host):
+    p = host.p({"format": ["GIF"]}, batch_size=3)
+    before = {name: value for name, value in vars(p).items() if name.startswith(("do_not", "batch_size", "init"))}
+    methods = p.sample, p.init
+    host.run(p)
+    assert {name: getattr(p, name) for name in before} == before
+    assert (p.sample, p.init) == methods
+
+
+def test_a_request_can_be_generated_again(host):
+    """As *Loopback* does."""
+    p = host.p({"format": ["GIF", "Frame"]})
+    first, second = host.run(p), host.run(p)
+    assert first.images == second.images or same(first.images[1:], second.images[1:])
+    assert host.files() == ["AnimateDiff/00000-7.gif", "AnimateDiff/00001-7.gif"]
+
+
+def test_a_request_can_be_generated_again_with_animatediff_off(host):
+    p = host.p({})
+    host.run(p)
+    p.script_args = (None, *p.script_args[1:])
+    processed = host.run(p)
+    assert same(processed.images, host.generate().images)
+    assert "AnimateDiff" not in processed.infotexts[0]
+
+
+def test_a_copy_of_a_finished_request_is_a_request_of_its_own(host):
+    p = host.p({})
+    host.run(p)
+    other = copy(p)
+    other.prompt = "a dog"
+    assert same(host.run(other).images, host.generate({}, prompt="a dog").images)
+
+
+def test_a_request_can_be_generated_again_after_an_error(host):
+    p = host.p({"fps": 0})
+    with pytest.raises(host.error, match="FPS"):
+        host.run(p)
+    p.script_args = ({**p.script_args[0], "fps": 8}, *p.script_args[1:])
+    assert len(host.run(p).images) == NUM_FRAMES
+
+
+def test_upscaling_one_picture_of_the_gallery_is_left_to_the_webui(host):
+    p = host.p({}, firstpass_image=picture(), **HIRES)
+    p.txt2img_upscale = True
+    processed = host.run(p)
+    assert [image.size for image in processed.images] == [(64, 64)]
+    assert "upscaling" in processed.comments
+
+
+def test_off_is_off(host):
+    """In the page and in the API, whatever the other fields say: an empty field, no module, a rival."""
+    plain = host.generate(batch_size=2).images
+    host.module("extensions").extensions.append(host.module("extensions").Extension("/x/sd-webui-animatediff"))
+    for fields in (
+        {"enable": False},
+        {"enable": False, "model": None},
+        {"enable": False, "video_length": None},
+        {"enable": False, "format": []},
+        {"enable": False, "overlap": 30},
+        {"enable": "false", "fps": 0},
+    ):
+        for api in (True, False):
+            assert same(host.generate(fields, batch_size=2, api=api).images, plain), fields
+
+
+def test_several_pictures_in_img2img_are_the_frames(host):
+    pictures = [picture(colour) for colour in ("red", "green", "blue")]
+    latents = []
+    watch = script(host, process_before_every_sampling=lambda p, *a, x, **k: latents.append(x))
+    processed = host.generate({"video_length": 0}, init_images=pictures, scripts=[watch])
+    assert len(processed.images) == 3
+    for latent, expected in zip(latents[0], pictures, strict=True):
+        torch.testing.assert_close(latent, encoded(host, expected))
+    assert len(host.generate({"video_length": 2}, init_images=pictures).images) == 2
+
+
+def encoded(host, image):
+    pixels = host.processing._pixels([image])
+    return host.shared.sd_model.encode(pixels)[0]
+
+
+def test_a_picture_from_the_api_can_be_the_last_frame_of_several(host):
+    """Then there is nothing to mix, and nothing fails."""
+    fields = {"video_length": 2, "last_frame": as_base64(picture("blue"))}
+    assert len(host.generate(fields, init_images=[picture(), picture()]).images) == 2

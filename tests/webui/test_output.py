@@ -1,0 +1,248 @@
+"""Videos in the output folder, in the gallery, and in the API's answer."""
+
+import datetime
+import os
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from animatediff_ext.media import probe, read_comment
+from animatediff_ext.media.errors import MediaError
+from tests.webui.host import NUM_FRAMES, opened, picture
+from tests.webui.test_generation import at_step, same, script
+
+ALL = ["PNG", "WEBM", "WEBP", "MP4", "GIF", "Frame", "TXT"]
+
+
+def gallery_files(processed) -> list[Path]:
+    return [Path(image.already_saved_as) for image in processed.images]
+
+
+def leftovers(host) -> list[str]:
+    return [path.name for path in host.temporary.rglob("*")]
+
+
+def test_the_api_returns_files_in_the_old_order_and_then_the_frames(host):
+    processed = host.generate({"format": ALL})
+    *files, first, second, third, fourth = processed.images
+    magic = [
+        opened(file).format if kind == "picture" else kind
+        for file, kind in zip(files, ["picture", "MP4", "picture", "WEBM"], strict=True)
+    ]
+    assert magic == ["GIF", "MP4", "WEBP", "WEBM"]
+    assert all(isinstance(file, str) for file in files)
+    assert {frame.size for frame in (first, second, third, fourth)} == {(32, 32)}
+    assert len(processed.infotexts) == len(processed.images)
+    assert processed.index_of_first_image == 0
+
+
+def test_what_the_api_returns_are_those_files(host, tmp_path):
+    files = host.generate({"format": ["GIF", "MP4", "WEBP", "WEBM"], "fps": 5}).images
+    for data, ending in zip(files, (".gif", ".mp4", ".webp", ".webm"), strict=True):
+        path = tmp_path / f"answer{ending}"
+        path.write_bytes(__import__("base64").b64decode(data))
+        clip = probe(path)
+        assert (clip.num_frames, clip.width, clip.height) == (NUM_FRAMES, 32, 32), ending
+        assert clip.fps == pytest.approx(5, rel=0.01), ending
+
+
+@pytest.mark.parametrize("formats", [["PNG"], ["TXT"], ["TXT", "PNG"]])
+def test_the_api_returns_frames_where_there_is_no_video(host, formats):
+    assert [image.size for image in host.generate({"format": formats}).images] == [(32, 32)] * NUM_FRAMES
+
+
+def test_several_videos_follow_each_other(host):
+    processed = host.generate({"format": ["GIF", "MP4", "Frame"]}, n_iter=2)
+    kinds = ["file" if isinstance(image, str) else "frame" for image in processed.images]
+    assert kinds == 2 * (["file"] * 2 + ["frame"] * NUM_FRAMES)
+    assert opened(processed.images[0]).n_frames == NUM_FRAMES
+    assert processed.images[0] != processed.images[2 + NUM_FRAMES]
+    seeds = [re.search(r"Seed: (\d+)", text)[1] for text in processed.infotexts]
+    assert seeds == ["7"] * 6 + ["11"] * 6
+    assert host.files() == [
+        "AnimateDiff/00000-7.gif",
+        "AnimateDiff/00000-7.mp4",
+        "AnimateDiff/00001-11.gif",
+        "AnimateDiff/00001-11.mp4",
+    ]
+
+
+def test_file_names_and_folder_are_the_old_ones(host):
+    host.generate({"format": ["GIF", "MP4", "WEBP", "WEBM", "PNG", "TXT"], "request_id": "job-1"})
+    today = host.output / "AnimateDiff" / datetime.date.today().isoformat()
+    endings = [".gif", ".mp4", ".webp", ".webm", ".txt", ""]
+    assert sorted(path.name for path in today.iterdir()) == sorted(f"00000-7-job-1{ending}" for ending in endings)
+    assert sorted(path.name for path in (today / "00000-7-job-1").iterdir()) == [f"{i:05}.png" for i in range(4)]
+    host.generate({"format": ["TXT"]}, seed=9)
+    assert (today / "00001-9.txt").is_file()
+
+
+def test_files_carry_the_infotext(host):
+    processed = host.generate({"format": ["GIF", "MP4", "TXT", "PNG"]})
+    paths = {path.suffix: path for path in host.output.rglob("*") if path.is_file()}
+    assert "AnimateDiff:" in processed.infotexts[0]
+    for ending in (".gif", ".mp4", ".txt"):
+        text = paths[ending].read_text() if ending == ".txt" else read_comment(paths[ending])
+        assert text == processed.infotexts[0], ending
+    assert Image.open(paths[".png"]).info["parameters"] == processed.infotexts[0]
+    host.opts.data["enable_pnginfo"] = False
+    host.generate({"format": ["GIF"]}, seed=9)
+    assert not read_comment(next(host.output.rglob("*-9.gif")))
+
+
+def test_frames_go_where_stills_go_if_the_user_wants_them_there(host):
+    host.opts.data["animatediff_save_to_custom"] = False
+    processed = host.generate({"format": ["PNG", "MP4"]})
+    assert host.files() == [
+        "00000-7.png",
+        "00001-8.png",
+        "00002-9.png",
+        "00003-10.png",
+        "AnimateDiff/00000-7.mp4",
+    ]
+    assert len(processed.images) == 1
+
+
+@pytest.mark.parametrize("formats", [["GIF"], ["WEBP"], ["MP4"], ["PNG"], ["TXT"], ["GIF", "WEBP", "MP4"]])
+def test_the_gallery_shows_one_moving_picture_a_video(host, formats):
+    """A PIL picture, which other scripts can use, that stands for a file, which the gallery serves."""
+    processed = host.generate({"format": formats}, api=False, n_iter=2)
+    assert [image.size for image in processed.images] == [(32, 32)] * 2
+    assert len(processed.infotexts) == 2
+    files = gallery_files(processed)
+    assert len(set(files)) == 2
+    for file in files:
+        with Image.open(file) as shown:
+            assert shown.n_frames == NUM_FRAMES
+            assert shown.format in ("GIF", "WEBP")
+        is_kept = "GIF" in formats or "WEBP" in formats
+        assert file.is_relative_to(host.output) == is_kept, "a preview is not in the output folder"
+
+
+def test_the_gallery_works_without_saving(host):
+    for changes in ({"do_not_save_samples": True}, {"override_settings": {"samples_save": False}}):
+        processed = host.generate({"format": ["GIF", "PNG", "TXT"]}, api=False, **changes)
+        assert host.files() == [], changes
+        (file,) = gallery_files(processed)
+        assert Image.open(file).n_frames == NUM_FRAMES
+
+
+def test_previews_go_into_the_users_temporary_folder(host, tmp_path):
+    host.opts.data["temp_dir"] = str(tmp_path / "previews")
+    (tmp_path / "previews").mkdir()
+    (file,) = gallery_files(host.generate({"format": ["MP4"]}, api=False))
+    assert file.is_relative_to(tmp_path / "previews")
+
+
+def test_the_api_needs_no_folder_for_previews(host, tmp_path):
+    """The user may have set one that is not there."""
+    host.opts.data["temp_dir"] = str(tmp_path / "not there")
+    for changes in ({}, {"do_not_save_samples": True}):
+        assert len(host.generate({"format": ["GIF"]}, **changes).images) == 1
+
+
+@pytest.mark.parametrize("formats", [ALL, ["GIF"], ["PNG"], ["TXT"], ["Frame"], ["PNG", "Frame"]])
+def test_nothing_stays_on_the_disk_of_a_service_that_saves_nothing(host, formats):
+    processed = host.generate({"format": formats}, do_not_save_samples=True, n_iter=2)
+    assert processed.images
+    assert host.files() == []
+    assert leftovers(host) == []
+
+
+def test_nothing_stays_after_an_error_either(host, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise MediaError("The disk is full.")
+
+    monkeypatch.setitem(host.webui("output").save_animation.__globals__["WRITERS"], "MP4", fail)
+    with pytest.raises(host.error, match="disk is full"):
+        host.generate({"format": ["GIF", "MP4"]}, do_not_save_samples=True)
+    assert leftovers(host) == []
+
+
+@pytest.mark.parametrize("button", ["interrupted", "skipped"])
+def test_what_was_cut_short_is_kept_only_if_the_user_wants_it(host, button):
+    def stop(_params):
+        setattr(host.shared.state, button, True)
+
+    at_step(host, 0, stop)
+    first = host.generate({"format": ["GIF", "PNG"]})
+    assert [isinstance(image, str) for image in first.images] == [True], "it is shown all the same"
+    assert host.files() == []
+    assert leftovers(host) == [], "and leaves nothing behind, since the answer holds it"
+    host.opts.data["save_incomplete_images"] = True
+    at_step(host, 0, stop)
+    host.generate({"format": ["GIF", "TXT"]})
+    assert host.files() == ["AnimateDiff/00000-7.gif", "AnimateDiff/00000-7.txt"]
+
+
+def test_a_skipped_video_does_not_cost_the_next_one(host):
+    at_step(host, 0, lambda _params: setattr(host.shared.state, "skipped", True))
+    processed = host.generate({"format": ["GIF"]}, n_iter=2)
+    assert len(processed.images) == 2
+    assert host.files() == ["AnimateDiff/00000-11.gif"]
+
+
+def test_masks_beside_the_pictures_do_not_disturb_the_frames(host):
+    mask = Image.new("L", (32, 32), 255)
+    request = {"init_images": [picture()], "image_mask": mask, "n_iter": 2}
+    expected = host.generate({}, **request)
+    for options in (["return_mask"], ["return_mask", "return_mask_composite"]):
+        host.opts.data.update(dict.fromkeys(options, True))
+        processed = host.generate({}, **request)
+        assert same(processed.images, expected.images)
+        assert processed.infotexts == expected.infotexts
+
+
+def test_the_frames_are_those_that_other_scripts_made(host):
+    def white(p, args, *_args):
+        args.image = Image.new("RGB", args.image.size, "white")
+
+    processed = host.generate({}, scripts=[script(host, postprocess_image=white)])
+    assert [frame.getcolors() for frame in processed.images] == [[(32 * 32, (255, 255, 255))]] * NUM_FRAMES
+
+
+def test_no_grid_and_no_stills_are_saved(host):
+    processed = host.generate({"format": ["GIF"]})
+    assert len(processed.images) == 1
+    assert host.files() == ["AnimateDiff/00000-7.gif"]
+
+
+def test_a_short_closed_loop_plays_back(host):
+    (gif,) = host.generate({"format": ["GIF"], "closed_loop": "A"}).images
+    assert opened(gif).n_frames == 2 * NUM_FRAMES - 2
+
+
+def test_interpolation_keeps_the_duration(host):
+    gif, plain = (
+        opened(host.generate({"format": ["GIF"], "fps": 4, **change}).images[0])
+        for change in ({"interp": "FFmpeg", "interp_x": 3}, {})
+    )
+    assert gif.n_frames > 2 * plain.n_frames
+    assert duration(gif) == pytest.approx(duration(plain), rel=0.35)
+
+
+def duration(clip) -> float:
+    total = 0
+    for i in range(clip.n_frames):
+        clip.seek(i)
+        total += clip.info["duration"]
+    return total
+
+
+def test_encoder_settings_are_the_users(host):
+    sizes = []
+    for crf in (0, 51):
+        host.opts.data["animatediff_mp4_crf"] = crf
+        sizes.append(len(host.generate({"format": ["MP4"]}).images[0]))
+    assert sizes[0] > 1.2 * sizes[1]
+
+
+def test_numbers_go_on_where_the_folder_stops(host):
+    today = host.output / "AnimateDiff" / datetime.date.today().isoformat()
+    today.mkdir(parents=True)
+    (today / "00041-1.gif").touch()
+    os.utime(today / "00041-1.gif")
+    host.generate({"format": ["TXT"]})
+    assert (today / "00042-7.txt").is_file()

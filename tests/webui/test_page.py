@@ -1,0 +1,215 @@
+"""The accordion in a browser, on a gradio page with both tabs."""
+
+import shutil
+
+import gradio as gr
+import pytest
+
+from animatediff_ext.params import SETTINGS, from_api, to_api
+from tests.webui.browser import chromium
+from tests.webui.host import request
+
+CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+
+OLD_IDS = {
+    "motion-module": "Motion module",
+    "enable": "Enable AnimateDiff",
+    "video-length": "Number of frames",
+    "fps": "FPS",
+    "loop-number": "Display loop number",
+    "closed-loop": "Closed loop",
+    "batch-size": "Context batch size",
+    "stride": "Stride",
+    "overlap": "Overlap",
+    "save-format": "Save format",
+    "interp-choice": "Frame Interpolation",
+    "interp-x": "Interp X",
+    "video-path": "Video path",
+    "mask-path": "Mask path",
+    "freeinit-enable": "Enable FreeInit",
+    "freeinit-filter": "Filter Type",
+    "freeinit-ds": "d_s",
+    "freeinit-dt": "d_t",
+    "freeinit-iters": "FreeInit Iterations",
+}
+OLD_IDS_OF_IMG2IMG = {
+    "latent-power": "Latent power",
+    "latent-scale": "Latent scale",
+    "latent-power-last": "Optional latent power for last frame",
+    "latent-scale-last": "Optional latent scale for last frame",
+}
+"""Element ids and labels of sd-webui-animatediff: users' scripts, styles and ui-config.json know them."""
+
+
+def page(host, record=lambda tab, values: None) -> gr.Blocks:
+    """Both tabs, each with the script and a Generate button."""
+    host.scripts = {}
+
+    def send(tab, *values):
+        record(tab, values)
+        return f"{tab} {len(values)}"
+
+    with gr.Blocks(analytics_enabled=False) as blocks, gr.Tabs():
+        for tab in ("txt2img", "img2img"):
+            with gr.Tab(tab, elem_id=f"tab_{tab}"):
+                script = host.scripts[tab] = host.ours.AnimateDiffScript()
+                components = script.ui(tab == "img2img")
+                sent = gr.HTML(elem_id=f"{tab}_sent")
+                gr.Button("Generate", elem_id=f"{tab}_generate").click(
+                    fn=lambda *values, tab=tab: send(tab, *values), inputs=components, outputs=[sent], queue=False
+                )
+    return blocks
+
+
+def by_id(blocks: gr.Blocks) -> dict[str, list]:
+    found = {}
+    for block in blocks.blocks.values():
+        if getattr(block, "elem_id", None):
+            found.setdefault(block.elem_id, []).append(block)
+    return found
+
+
+@pytest.mark.parametrize("tab", ["txt2img", "img2img"])
+def test_element_ids_and_labels_are_the_old_ones_and_unique(host, tab):
+    found = by_id(page(host))
+    expected = OLD_IDS | (OLD_IDS_OF_IMG2IMG if tab == "img2img" else {})
+    for name, label in expected.items():
+        (component,) = found[f"{tab}-ad-{name}"]
+        assert component.label == label
+    assert all(len(components) == 1 for components in found.values())
+    assert bool(set(OLD_IDS_OF_IMG2IMG) & {name.removeprefix("txt2img-ad-") for name in found}) is False
+
+
+@pytest.mark.parametrize("tab", ["txt2img", "img2img"])
+def test_untouched_fields_are_the_defaults(host, tab):
+    with gr.Blocks():
+        state, *components = host.script.ui(tab == "img2img")
+    assert state.value is None
+    fields = host.webui("arguments").page_fields(tab == "img2img")
+    assert len(components) == len(fields)
+    values = {field.api: component.value for field, component in zip(fields, components, strict=True)}
+    assert values.pop("model") == "other layout.safetensors", "the first of the list, since the default is not there"
+    assert to_api(from_api(values)[0]) == to_api(from_api({})[0])
+
+
+def test_building_the_page_again_changes_nothing(host):
+    """The API builds it twice more, to read defaults."""
+    with gr.Blocks():
+        kinds = [[type(component) for component in host.script.ui(False)] for _ in range(3)]
+    assert kinds[0] == kinds[1] == kinds[2]
+    assert len(SETTINGS) > len(kinds[0]) - 1
+
+
+def test_default_formats_are_the_users(host):
+    host.opts.data["animatediff_default_save_formats"] = ["MP4"]
+    with gr.Blocks():
+        components = host.script.ui(False)
+    (formats,) = [component for component in components if component.elem_id == "txt2img-ad-save-format"]
+    assert formats.value == ["MP4"]
+
+
+def test_an_empty_folder_and_a_rival_are_said_in_the_page(host, tmp_path):
+    host.opts.data["animatediff_model_path"] = str(tmp_path)
+    host.webui("models").EXTENSION = tmp_path / "none"
+    host.module("extensions").extensions.append(host.module("extensions").Extension("/x/sd-webui-animatediff"))
+    blocks = page(host)
+    texts = " ".join(str(block.value) for block in blocks.blocks.values() if isinstance(block, (gr.HTML, gr.Markdown)))
+    assert f"No motion module in {tmp_path}" in texts
+    assert "sd-webui-animatediff is installed too" in texts
+
+
+@pytest.fixture
+def served(host):
+    """The page on loopback, and what its Generate buttons sent."""
+    received = []
+    blocks = page(host, lambda tab, values: received.append((tab, values)))
+    _, url, _ = blocks.launch(
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, show_api=False, show_error=True
+    )
+    yield url, received
+    blocks.close(verbose=False)
+
+
+@pytest.fixture
+def browser(tmp_path):
+    with chromium(CHROMEDRIVER, CHROMIUM, tmp_path / "profile") as browser:
+        yield browser
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+def test_the_page_in_a_browser(host, served, browser, tmp_path, motion_modules):
+    """One visit: what a user sees, chooses and sends."""
+    url, received = served
+    browser.open(url)
+    browser.until("document.querySelector('#txt2img-ad-accordion')")
+
+    # every element is there once, with its label
+    for tab, names in (("txt2img", OLD_IDS), ("img2img", OLD_IDS | OLD_IDS_OF_IMG2IMG)):
+        for name, label in names.items():
+            if name == "mask-path":  # hidden, as it was
+                continue
+            assert browser.script("document.querySelectorAll('#' + arguments[0]).length", f"{tab}-ad-{name}") == 1, name
+            shown = browser.script("document.getElementById(arguments[0]).textContent", f"{tab}-ad-{name}")
+            assert label in shown, name
+
+    # the status says what the module is, and its hash once the user has turned to it
+    def status(tab):
+        return browser.script(f"document.querySelector('#{tab}-ad-status').textContent")
+
+    browser.click("#txt2img-ad-accordion > .label-wrap")
+    assert "AnimateDiff v2" in status("txt2img")
+    assert "was made for" in status("txt2img")
+    assert "hash" not in status("txt2img")
+    choose(browser, "txt2img-ad-motion-module", "v2.safetensors")
+    browser.until("document.querySelector('#txt2img-ad-status').textContent.includes('fits the loaded checkpoint')")
+    browser.click("#txt2img-ad-enable input")
+    browser.until("document.querySelector('#txt2img-ad-status').textContent.includes('hash')")
+
+    # what is chosen is what the script gets
+    browser.type("#txt2img-ad-video-length input", "6")
+    browser.type("#txt2img-ad-fps input", "7.5")
+    browser.type("#txt2img-ad-batch-size input[type=number]", "12")
+    browser.click("#txt2img-ad-closed-loop label:nth-of-type(4) input")
+    browser.click("#txt2img-ad-save-format label:nth-of-type(2) input")
+    choose(browser, "txt2img-ad-context-weights", "flat")
+    browser.screenshot(tmp_path / "page.png")  # for whoever looks into a failure
+    browser.click("#txt2img_generate")
+    browser.until("document.querySelector('#txt2img_sent').textContent.includes('txt2img')")
+    ((tab, values),) = received
+    assert tab == "txt2img"
+    animation, warnings = host.webui("arguments").parse(values, is_img2img=False)
+    expected = request(model="v2.safetensors", video_length=6, fps=7.5, batch_size=12, closed_loop="A")
+    expected |= {"format": ["GIF", "MP4", "PNG"], "context_weights": "flat"}
+    assert to_api(animation) == to_api(from_api(expected)[0])
+    assert warnings == []
+
+    # a new file is in the list after a refresh
+    shutil.copy(motion_modules / "v2.safetensors", motion_modules / "brought later.safetensors")
+    try:
+        browser.click("#txt2img-ad-refresh")
+        choose(browser, "txt2img-ad-motion-module", "brought later.safetensors")
+        browser.until("document.querySelector('#txt2img-ad-motion-module input').value.startsWith('brought')")
+    finally:
+        (motion_modules / "brought later.safetensors").unlink()
+
+    # img2img has fields of its own, and is sent apart
+    browser.click("#tab_txt2img-button, .tab-nav button:nth-of-type(2)")
+    browser.click("#img2img-ad-accordion > .label-wrap")
+    browser.click("#img2img_generate")
+    browser.until("document.querySelector('#img2img_sent').textContent.includes('img2img')")
+    assert len(received) == 2
+    assert len(received[1][1]) == len(values) + 5
+    assert host.webui("arguments").parse(received[1][1], is_img2img=True)[0].enabled is False
+
+
+def choose(browser, elem_id: str, choice: str) -> None:
+    """An entry of a dropdown list. It may have to be opened again, since a list is not brought up to date."""
+    option = f"#{elem_id} li[data-value='{choice}']"
+    for _ in range(20):
+        browser.click(f"#{elem_id} input")
+        if browser.script("document.querySelector(arguments[0])", option):
+            return browser.click(option)
+        browser.script("document.activeElement.blur()")
+    raise AssertionError(f"{choice} is not in the list")
