@@ -36,6 +36,8 @@ def generation_of(p) -> Generation | None:
 def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
     """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` begins its work."""
     end(p)
+    for key in infotext.KEYS:
+        p.extra_generation_params.pop(key, None)
     try:
         generation = _prepared(p, script_args)
         if generation is None:
@@ -47,10 +49,8 @@ def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
 
 
 def end(p) -> None:
-    """``p`` as it was before `begin`."""
+    """The fields of ``p`` as they were before `begin`. Its infotext stays: the answer shares it with ``p``."""
     changes.undo(p)
-    for key in infotext.KEYS:
-        p.extra_generation_params.pop(key, None)
 
 
 def _prepared(p, script_args) -> Generation | None:
@@ -166,7 +166,10 @@ class Generation:
                 yield
             self._raise_kept_problem()
         except Exception as problem:
-            raise _for_user(self._problem or problem) from problem
+            shown = _for_user(self._problem or problem)
+            if shown is problem:
+                raise
+            raise shown from problem
         finally:
             self._session = None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import io
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from modules import images, shared
 from modules.processing import Processed
 from PIL.Image import Image
 
-from animatediff_ext.media import to_base64
 from animatediff_ext.save import FILE_ORDER, save_animation
 from animatediff_ext.webui.generation import Generation
 from animatediff_ext.webui.settings import encode_options
@@ -79,15 +80,35 @@ def _fill_gallery(generation: Generation, video: Video) -> list[Image]:
     return [picture]
 
 
-def _answer_api(generation: Generation, video: Video) -> list[str | Image]:
-    """Files as base64, then single frames if they were asked for or if there is nothing else to return."""
+class FilePicture(Image):
+    """The first frame to other scripts, such as the XYZ plot; a whole file to the WebUI's API.
+
+    The API saves every picture into memory to make base64 of it. This one then writes the file that it stands for.
+    """
+
+    content: bytes
+
+    @classmethod
+    def of(cls, frame: Image, file: Path) -> FilePicture:
+        picture = frame.copy()
+        picture.__class__ = cls  # Pillow has no way to make a picture of a class of one's own from another one
+        picture.content = file.read_bytes()
+        return picture
+
+    def save(self, fp, *args, **kwargs) -> None:
+        if isinstance(fp, io.BytesIO):
+            fp.write(self.content)
+        else:
+            super().save(fp, *args, **kwargs)
+
+
+def _answer_api(generation: Generation, video: Video) -> list[Image]:
+    """The files, then single frames if they were asked for or if there is nothing else to return."""
     keep = _is_kept(generation, video)
     formats = _formats(generation, keep)
-    # Nothing stays on the disk of a service that asked for nothing to be saved.
-    with tempfile.TemporaryDirectory(prefix="animatediff-", dir=shared.opts.temp_dir or None) as folder:
-        stem = _stem(generation, video) if keep else Path(folder) / "animation"
+    with nullcontext(_stem(generation, video)) if keep else _stem_for_now() as stem:
         files = _write(generation, video, stem, formats if keep else formats & set(_RETURNED))
-        answer: list[str | Image] = [to_base64(files[name]) for name in _RETURNED if name in files]
+        answer: list[Image] = [FilePicture.of(video.frames[0], files[name]) for name in _RETURNED if name in files]
     if "Frame" in generation.animation.output.formats or not answer:
         answer += video.frames
     return answer
@@ -121,4 +142,20 @@ def _stem(generation: Generation, video: Video) -> Path:
 
 def _preview_stem() -> Path:
     """In a folder for what only the gallery shows; it is cleaned as the system cleans its temporary files."""
-    return Path(tempfile.mkdtemp(prefix="animatediff-", dir=shared.opts.temp_dir or None)) / "animation"
+    return Path(tempfile.mkdtemp(prefix="animatediff-", dir=_temporary_folder())) / "animation"
+
+
+@contextmanager
+def _stem_for_now() -> Iterator[Path]:
+    """In a folder that goes again: nothing stays on the disk of a service that asked for nothing to be saved."""
+    with tempfile.TemporaryDirectory(prefix="animatediff-", dir=_temporary_folder()) as folder:
+        yield Path(folder) / "animation"
+
+
+def _temporary_folder() -> Path | None:
+    """The one of the settings, or the system's."""
+    if not shared.opts.temp_dir:
+        return None
+    folder = Path(shared.opts.temp_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -10,7 +10,7 @@ from PIL import Image
 
 from animatediff_ext.media import probe, read_comment
 from animatediff_ext.media.errors import MediaError
-from tests.webui.host import NUM_FRAMES, opened, picture
+from tests.webui.host import NUM_FRAMES, is_file, opened, picture, sent
 from tests.webui.test_generation import at_step, same, script
 
 ALL = ["PNG", "WEBM", "WEBP", "MP4", "GIF", "Frame", "TXT"]
@@ -32,7 +32,8 @@ def test_the_api_returns_files_in_the_old_order_and_then_the_frames(host):
         for file, kind in zip(files, ["picture", "MP4", "picture", "WEBM"], strict=True)
     ]
     assert magic == ["GIF", "MP4", "WEBP", "WEBM"]
-    assert all(isinstance(file, str) for file in files)
+    assert all(is_file(file) for file in files)
+    assert {file.size for file in files} == {(32, 32)}, "to other scripts they are pictures"
     assert {frame.size for frame in (first, second, third, fourth)} == {(32, 32)}
     assert len(processed.infotexts) == len(processed.images)
     assert processed.index_of_first_image == 0
@@ -42,7 +43,7 @@ def test_what_the_api_returns_are_those_files(host, tmp_path):
     files = host.generate({"format": ["GIF", "MP4", "WEBP", "WEBM"], "fps": 5}).images
     for data, ending in zip(files, (".gif", ".mp4", ".webp", ".webm"), strict=True):
         path = tmp_path / f"answer{ending}"
-        path.write_bytes(__import__("base64").b64decode(data))
+        path.write_bytes(sent(data))
         clip = probe(path)
         assert (clip.num_frames, clip.width, clip.height) == (NUM_FRAMES, 32, 32), ending
         assert clip.fps == pytest.approx(5, rel=0.01), ending
@@ -55,10 +56,10 @@ def test_the_api_returns_frames_where_there_is_no_video(host, formats):
 
 def test_several_videos_follow_each_other(host):
     processed = host.generate({"format": ["GIF", "MP4", "Frame"]}, n_iter=2)
-    kinds = ["file" if isinstance(image, str) else "frame" for image in processed.images]
+    kinds = ["file" if is_file(image) else "frame" for image in processed.images]
     assert kinds == 2 * (["file"] * 2 + ["frame"] * NUM_FRAMES)
     assert opened(processed.images[0]).n_frames == NUM_FRAMES
-    assert processed.images[0] != processed.images[2 + NUM_FRAMES]
+    assert sent(processed.images[0]) != sent(processed.images[2 + NUM_FRAMES])
     seeds = [re.search(r"Seed: (\d+)", text)[1] for text in processed.infotexts]
     assert seeds == ["7"] * 6 + ["11"] * 6
     assert host.files() == [
@@ -168,7 +169,7 @@ def test_what_was_cut_short_is_kept_only_if_the_user_wants_it(host, button):
 
     at_step(host, 0, stop)
     first = host.generate({"format": ["GIF", "PNG"]})
-    assert [isinstance(image, str) for image in first.images] == [True], "it is shown all the same"
+    assert [is_file(image) for image in first.images] == [True], "it is shown all the same"
     assert host.files() == []
     assert leftovers(host) == [], "and leaves nothing behind, since the answer holds it"
     host.opts.data["save_incomplete_images"] = True
@@ -235,7 +236,7 @@ def test_encoder_settings_are_the_users(host):
     sizes = []
     for crf in (0, 51):
         host.opts.data["animatediff_mp4_crf"] = crf
-        sizes.append(len(host.generate({"format": ["MP4"]}).images[0]))
+        sizes.append(len(sent(host.generate({"format": ["MP4"]}).images[0])))
     assert sizes[0] > 1.2 * sizes[1]
 
 

@@ -111,9 +111,21 @@ def as_base64(image: Image.Image) -> str:
     return base64.b64encode(data.getvalue()).decode()
 
 
-def opened(answer: str) -> Image.Image:
-    """A picture from the API's base64."""
-    return Image.open(io.BytesIO(base64.b64decode(answer)))
+def sent(image: Image.Image) -> bytes:
+    """What the WebUI's API makes of a picture before it encodes it: `modules.api.api.encode_pil_to_base64`."""
+    data = io.BytesIO()
+    image.save(data, format="PNG")
+    return data.getvalue()
+
+
+def is_file(image: Image.Image) -> bool:
+    """Whether the API sends something else than this one picture."""
+    return not sent(image).startswith(b"\x89PNG")
+
+
+def opened(image: Image.Image) -> Image.Image:
+    """The picture that a client of the API sees."""
+    return Image.open(io.BytesIO(sent(image)))
 
 
 def fingerprint(model: nn.Module) -> dict:
