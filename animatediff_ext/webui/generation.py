@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from modules import shared
 from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingImg2Img
@@ -97,6 +98,20 @@ def _number_of_frames(p, animation: Animation) -> int | None:
     return animation.num_frames
 
 
+def _one_video_for_each_prompt(p, num_frames: int) -> dict[str, Any]:
+    """Scripts such as *Prompt matrix* give a list with a prompt for each picture; here each is that of a video."""
+    if not isinstance(p.prompt, list):
+        return {}
+    fields: dict[str, Any] = {"n_iter": len(p.prompt)}
+    for name in ("prompt", "negative_prompt"):
+        if isinstance(getattr(p, name), list):
+            fields[name] = [text for text in getattr(p, name) for _ in range(num_frames)]
+    for name in ("seed", "subseed"):
+        if isinstance(getattr(p, name), list):
+            fields[name] = [int(seed) + i for seed in getattr(p, name) for i in range(num_frames)]
+    return fields
+
+
 def _fail(p, problem: Exception) -> None:
     def init(*_args, **_kwargs):
         raise _for_user(problem)
@@ -136,7 +151,7 @@ class Generation:
                 return original(*args, **kwargs)
 
         fields = {"sample": sample, "batch_size": animation.num_frames, "do_not_save_grid": True}
-        changes.change(p, **fields, **{_ATTRIBUTE: self})
+        changes.change(p, **fields, **_one_video_for_each_prompt(p, animation.num_frames), **{_ATTRIBUTE: self})
 
     def keep_files(self) -> bool:
         """Whether videos go to the output folder, or only to whoever asked. Settings of the request are in force

@@ -71,7 +71,7 @@ def sampled_by_hand(host, case: Case, motion, steps=2):
     num_frames = animation.num_frames
     alphas = (1 - torch.linspace(0.00085, 0.012, 1000)).cumprod(0)  # the official code's linear betas
     of_model = ((1 - alphas) / alphas).sqrt()
-    sigmas = [*of_model[torch.linspace(999, 0, steps).round().long()].tolist(), 0.0]
+    sigmas = [*of_model[torch.linspace(999, 0, steps + 1)[:-1].round().long()].tolist(), 0.0]
     noise = [torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(7 + i)) for i in range(num_frames)]
     x = torch.stack(noise) * sigmas[0]
 

@@ -276,7 +276,10 @@ def test_a_script_that_runs_us_on_copies_does_no_harm(host):
     inner = []
 
     def repair(p, args, *_args):
-        host.ours.AnimateDiffScript.postprocess(host.script, copy(p), host.processing.Processed(p, []), *p.script_args)
+        for pictures in ([], [args.image]):
+            finished = host.processing.Processed(p, pictures)
+            host.ours.AnimateDiffScript.postprocess(host.script, copy(p), finished, *p.script_args)
+            assert finished.images == pictures
         inner.append(host.run(host.p(prompt="a face")).images[0])
         again = copy(p)
         host.ours.AnimateDiffScript.before_process(host.script, again, *p.script_args)

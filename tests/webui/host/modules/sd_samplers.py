@@ -14,7 +14,7 @@ class Euler:
         self.conds = self.last_latent = None
 
     def get_sigmas(self, steps):
-        t = torch.linspace(len(self.sigmas_of_model) - 1, 0, steps).round().long()
+        t = torch.linspace(len(self.sigmas_of_model) - 1, 0, steps + 1)[:-1].round().long()
         return torch.cat([self.sigmas_of_model[t], torch.zeros(1)])
 
     def sample(self, p, x, c, uc):
