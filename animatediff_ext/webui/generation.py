@@ -37,8 +37,8 @@ def generation_of(p) -> Generation | None:
 def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
     """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` begins its work."""
     end(p)
-    for key in infotext.KEYS:
-        p.extra_generation_params.pop(key, None)
+    # A new dictionary: a copy of p shares this one, and what it says, with the original.
+    p.extra_generation_params = {k: v for k, v in p.extra_generation_params.items() if k not in infotext.KEYS}
     try:
         generation = _prepared(p, script_args)
         if generation is None:

@@ -45,6 +45,7 @@ def _names_in(folder: Path) -> Iterator[str]:
 
 def find(name: str) -> Path:
     """The file of a name from the list. Raises `AnimateDiffError` if there is none, with what there is."""
+    name = name.replace("\\", "/")  # clients on Windows know the list with its separators
     for folder in folders():
         # only what the list has: a name comes from a request and must not lead out of the folder
         if name in _names_in(folder):

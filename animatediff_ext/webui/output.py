@@ -50,19 +50,18 @@ def deliver(generation: Generation, processed: Processed) -> None:
 
 
 def _videos(generation: Generation, processed: Processed) -> Iterator[Video]:
-    num_frames = generation.animation.num_frames
     pictures = processed.images[processed.index_of_first_image :]
+    texts = processed.infotexts[processed.index_of_first_image :]  # one for each frame
     num_videos = len(generation.interrupted)
     if not num_videos or not pictures:
         return
-    per_frame = max(1, len(pictures) // (num_videos * num_frames))  # settings may add masks behind every picture
-    frames = pictures[::per_frame]
+    frames = pictures[:: len(pictures) // len(texts)]  # settings may put masks behind every picture
+    length = len(frames) // num_videos  # other scripts may have taken frames out
     for i in range(num_videos):
-        first = i * num_frames
         yield Video(
-            frames=frames[first : first + num_frames],
-            infotext=processed.infotexts[processed.index_of_first_image :][first],
-            seed=processed.all_seeds[first],
+            frames=frames[i * length : (i + 1) * length],
+            infotext=texts[i * length],
+            seed=processed.all_seeds[i * generation.animation.num_frames],
             complete=not generation.interrupted[i],
         )
 

@@ -13,7 +13,8 @@ from animatediff_ext.animate import windows_of
 from animatediff_ext.formats import load_motion_module
 from animatediff_ext.inject import injected
 from animatediff_ext.params import from_api
-from tests.webui.host import NUM_FRAMES, request
+from tests.webui.host import NUM_FRAMES, picture, request
+from tests.webui.test_generation import HIRES, script
 
 LONG = "one two three four five six seven eight nine ten"  # more than a chunk of the host's text encoder
 
@@ -154,6 +155,18 @@ def test_separate_calls_bring_one_stream_at_a_time(host):
     sampled(host, CASES["two parts"], override_settings={"batch_cond_uncond": False})
     assert set(rows) == {NUM_FRAMES}
     hook.remove()
+
+
+@pytest.mark.parametrize("fields", [{}, {"init_images": [picture()]}, HIRES], ids=["txt2img", "img2img", "hires"])
+def test_samplers_have_the_noise_levels_of_the_motion_module(host, fields):
+    """Also one that the host made before: img2img makes it once for all videos."""
+    seen = []
+    look = script(host, process_before_every_sampling=lambda p, *a, **k: seen.append(p.sampler.sigmas_of_model))
+    host.generate({}, scripts=[look], n_iter=2, **fields)
+    alphas = (1 - torch.linspace(0.00085, 0.012, 1000)).cumprod(0)
+    assert len(seen) == (4 if fields is HIRES else 2)
+    for sigmas in seen:
+        torch.testing.assert_close(sigmas, ((1 - alphas) / alphas).sqrt(), rtol=1e-4, atol=1e-5)
 
 
 def test_sdxl_conditioning_is_filled_up_too(host):

@@ -253,6 +253,16 @@ def test_batch_count_is_the_number_of_videos_and_seeds_go_on(host):
         torch.testing.assert_close(noise, torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(7 + i)))
 
 
+def test_a_list_of_prompts_is_one_video_for_each(host):
+    """As *Prompt matrix* makes it, with a seed for each."""
+    given = {"prompt": ["a cat", "a dog"], "negative_prompt": ["x", "y"], "seed": [7, 20]}
+    p = host.p({}, **given, batch_size=2)
+    processed = host.run(p)
+    assert same(processed.images[:NUM_FRAMES], host.generate({}, prompt="a cat", negative_prompt="x", seed=7).images)
+    assert same(processed.images[NUM_FRAMES:], host.generate({}, prompt="a dog", negative_prompt="y", seed=20).images)
+    assert {name: getattr(p, name) for name in given} == given
+
+
 def test_one_prompt_for_all_frames_of_a_video(host):
     """Wildcards give every picture of a batch a prompt of its own."""
 

@@ -21,6 +21,7 @@ class StableDiffusionProcessing:
         self.steps, self.cfg_scale, self.sampler_name = 2, 5.0, "Euler"
         self.width = self.height = SIZE
         self.batch_size = self.n_iter = 1
+        self.subseed = -1
         self.s_min_uncond = self.subseed_strength = 0.0
         self.seed_resize_from_h = self.seed_resize_from_w = -1
         self.outpath_samples = None
@@ -57,7 +58,8 @@ class StableDiffusionProcessing:
     def setup_prompts(self):
         total = self.batch_size * self.n_iter
         self.all_prompts = self.prompt if isinstance(self.prompt, list) else total * [self.prompt]
-        self.all_negative_prompts = total * [self.negative_prompt]
+        negative = self.negative_prompt
+        self.all_negative_prompts = negative if isinstance(negative, list) else len(self.all_prompts) * [negative]
 
     def init(self): ...
 
@@ -211,7 +213,7 @@ def process_images(p: StableDiffusionProcessing) -> Processed:
 
 def _process_images_inner(p):
     p.setup_prompts()
-    p.all_seeds = [p.seed + i for i in range(len(p.all_prompts))]
+    p.all_seeds = p.seed if isinstance(p.seed, list) else [p.seed + i for i in range(len(p.all_prompts))]
     p.scripts.process(p)
     pictures, infotexts = [], []
     with torch.no_grad():
