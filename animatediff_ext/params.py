@@ -20,6 +20,7 @@ from animatediff_ext.setting import Checked, Setting, SettingsError, setting
 
 VIDEO_FORMATS = ("GIF", "MP4", "WEBP", "WEBM", "PNG", "TXT")
 """What can be saved, in the order of the page."""
+MAX_FPS = 1000
 API_FORMATS = (*VIDEO_FORMATS, "Frame")
 """``Frame`` asks the API for the single frames beside the video."""
 
@@ -56,7 +57,8 @@ class Context(Checked):
         label="Context schedule",
         elem_id="context-schedule",
         choices=("uniform", "static", "looped"),
-        info="uniform moves the windows from step to step, static keeps them, looped joins the last frame to the first",
+        info="uniform: windows move from step to step, and join the ends unless Closed loop is N; static: they stay; "
+        "looped: they always join the ends",
     )
     weights: str = setting(
         "pyramid",
@@ -244,6 +246,12 @@ class Output(Checked):
 
     def __post_init__(self):
         super().__post_init__()
+        played = self.fps * (1 if self.interpolation == "Off" else self.interpolation_factor)
+        if played > MAX_FPS:
+            raise SettingsError(
+                f"FPS {self.fps:g} times Interp X {self.interpolation_factor} is {played:g}, but files play at most "
+                f"{MAX_FPS} frames a second: lower one of the two."
+            )
         if not re.fullmatch(r"[\w.-]{0,100}", self.request_id):
             raise SettingsError(
                 f"request_id is {self.request_id!r}, but it becomes part of a file name: "

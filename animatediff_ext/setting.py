@@ -88,7 +88,7 @@ def _number(known: Setting, value: Any) -> int | float:
         wanted += f" from {known.minimum:g} to {known.maximum:g}"
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     low = -math.inf if known.minimum is None else known.minimum
     high = math.inf if known.maximum is None else known.maximum

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 def row(known: Setting) -> str:
     """The line of docs/arguments.md for one setting."""
-    kind = known.kind.__name__ if known.kind else "picture or path"
+    kind = known.kind.__name__ if known.kind else {"last_frame": "base64"}.get(known.api, "path")
     if known.choices:
         allowed = ", ".join(known.choices)
     elif known.maximum is not None:

@@ -24,6 +24,7 @@ class ScheduleOverride:
         self._schedule = schedule.alphas_cumprod()
         self._saved: dict[str, torch.Tensor] = {}
         self._placed: dict[str, _State] = {}
+        self._values: list[torch.Tensor] = []
 
     def apply(self, derive: Callable[[], None] = lambda: None) -> bool:
         """Put the schedule in place. True if it was not there: samplers made before have another one.
@@ -34,14 +35,21 @@ class ScheduleOverride:
         there = self._state(names[-1])
         if self._placed and there == self._placed[names[-1]]:
             return False
-        if there not in self._placed.values():  # loading a checkpoint without a schedule makes our first our second
+        if not (self._saved and self._is_ours(names[-1])):
             self._saved = {name: getattr(self._model, name) for name in names}
         for name in names:
             # a tensor of its own each time: loading a checkpoint may write into it
             setattr(self._model, name, self._schedule.to(self._saved[name], copy=True))
         derive()
         self._placed = {name: self._state(name) for name in names}
+        self._values = [_value(getattr(self._model, name)) for name in names]
         return True
+
+    def _is_ours(self, name: str) -> bool:
+        """By value: a model that moves between devices has new tensors, and a checkpoint that brings no schedule leaves
+        it with what it had, which is then ours or what was derived from it."""
+        there = _value(getattr(self._model, name))
+        return any(torch.equal(there, value) for value in self._values)
 
     def restore(self) -> None:
         for name, value in self._saved.items():
@@ -51,6 +59,10 @@ class ScheduleOverride:
     def _state(self, name: str) -> _State:
         tensor = getattr(self._model, name)
         return _State(tensor, tensor._version)
+
+
+def _value(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu", torch.float32, copy=True)
 
 
 class _State:

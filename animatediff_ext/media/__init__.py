@@ -7,7 +7,6 @@ PyAV is imported by the formats that need it, when they are used.
 """
 
 from animatediff_ext.media.errors import MediaError
-from animatediff_ext.media.files import to_base64
 from animatediff_ext.media.interpolate import interpolated
 from animatediff_ext.media.options import EncodeOptions
 from animatediff_ext.media.read import ClipInfo, probe, read_comment, read_frames
@@ -24,5 +23,4 @@ __all__ = [
     "probe",
     "read_comment",
     "read_frames",
-    "to_base64",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import os
 import re
@@ -52,14 +51,6 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-
-
-def to_base64(path: str | os.PathLike) -> str:
-    """The bytes of a file as base64 text, the way the WebUI's API hands out pictures."""
-    try:
-        return base64.b64encode(Path(path).read_bytes()).decode("ascii")
-    except OSError as error:
-        raise MediaError(f"{path} cannot be read ({error.strerror}); give the path of a file.") from error
 
 
 def _part_of(path: Path) -> Path:

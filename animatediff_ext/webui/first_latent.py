@@ -54,7 +54,11 @@ class FirstLatent:
         p = self._p
         picture = images.flatten(picture, shared.opts.img2img_background_color)
         only_latent = p.resize_mode == 3
-        if not only_latent:
+        if p.paste_to is not None:  # inpainting "only masked" works on a part of the picture
+            x, y, width, height = p.paste_to
+            picture = images.resize_image(1, picture, *p.init_images[0].size).crop((x, y, x + width, y + height))
+            picture = images.resize_image(2, picture, p.width, p.height)
+        elif not only_latent:
             picture = images.resize_image(p.resize_mode, picture, p.width, p.height)
         pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255).permute(2, 0, 1)[None]
         pixels = pixels.to(devices.device, dtype=devices.dtype_vae)

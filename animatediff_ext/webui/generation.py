@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from modules import shared
-from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingImg2Img
+from modules.processing import Processed, StableDiffusionProcessing, StableDiffusionProcessingImg2Img
 
 from animatediff_ext.animate import Session, check_context
 from animatediff_ext.inject import frame_major
@@ -37,6 +37,8 @@ def generation_of(p) -> Generation | None:
 def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
     """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` begins its work."""
     end(p)
+    if getattr(p, "firstpass_image", None) is not None:  # ✨ in the gallery, on an animation: a GIF has a palette
+        p.firstpass_image = p.firstpass_image.convert("RGB")
     # A new dictionary: a copy of p shares this one, and what it says, with the original.
     p.extra_generation_params = {k: v for k, v in p.extra_generation_params.items() if k not in infotext.KEYS}
     try:
@@ -85,7 +87,10 @@ def _mention_what_is_missing(p, animation: Animation) -> None:
 def _number_of_frames(p, animation: Animation) -> int | None:
     """Several pictures in img2img are the frames of a video; otherwise the setting counts."""
     pictures = getattr(p, "init_images", None) or []
-    if len(pictures) <= 1:
+    if len({id(picture) for picture in pictures}) == 1:  # img2img's Batch tab repeats a picture for its batch size
+        changes.change(p, init_images=pictures[:1])
+        return None
+    if not pictures:
         return None
     if not animation.num_frames:
         return len(pictures)
@@ -94,15 +99,16 @@ def _number_of_frames(p, animation: Animation) -> int | None:
             f"Number of frames is {animation.num_frames}, but only {len(pictures)} pictures were given: "
             "give as many pictures as frames, or a single one."
         )
-    p.init_images = pictures[: animation.num_frames]
+    changes.change(p, init_images=pictures[: animation.num_frames])
     return animation.num_frames
 
 
 def _one_video_for_each_prompt(p, num_frames: int) -> dict[str, Any]:
     """Scripts such as *Prompt matrix* give a list with a prompt for each picture; here each is that of a video."""
-    if not isinstance(p.prompt, list):
+    counts = [len(texts) for texts in (p.prompt, p.negative_prompt) if isinstance(texts, list)]
+    if not counts:
         return {}
-    fields: dict[str, Any] = {"n_iter": len(p.prompt)}
+    fields: dict[str, Any] = {"n_iter": max(counts)}
     for name in ("prompt", "negative_prompt"):
         if isinstance(getattr(p, name), list):
             fields[name] = [text for text in getattr(p, name) for _ in range(num_frames)]
@@ -135,6 +141,7 @@ class Generation:
         self._nothing_saved = p.do_not_save_samples
         self._session: Session | None = None
         self._problem: Exception | None = None
+        self._stopped = False
         self._first_latent = FirstLatent(p, animation)
 
     def prepare(self) -> None:
@@ -182,11 +189,16 @@ class Generation:
             self._raise_kept_problem()
         except Exception as problem:
             shown = _for_user(self._problem or problem)
+            self.loaded = (
+                None  # p and this hold each other until the garbage collector comes; the weights need not wait
+            )
             if shown is problem:
                 raise
             raise shown from problem
         finally:
             self._session = None
+            if self._stopped:
+                host.take_back_stop()
 
     def _raise_kept_problem(self) -> None:
         if self._problem is not None:
@@ -200,16 +212,21 @@ class Generation:
         except Exception as problem:
             self._problem = self._problem or problem
             if self._session is not None:
-                host.stop_sampling()
+                self._stopped = host.stop_sampling() or self._stopped
 
     @contextmanager
-    def failing_on_close(self) -> Iterator[None]:
-        """Around the last callback: closing ``p`` is the only thing after it that can still raise."""
+    def failing_on_close(self, processed: Processed) -> Iterator[None]:
+        """Around the last callback: closing ``p`` is the only thing after it that can still raise.
+
+        Scripts that make copies of ``p`` do not close them; for them there are no pictures then, and a word why.
+        """
         p = self.p
         try:
             yield
         except Exception as problem:
             raised, close = _for_user(problem), p.close
+            processed.images, processed.infotexts, processed.index_of_first_image = [], [""], 0
+            processed.comments = f"{processed.comments or ''}{raised}\n"
 
             def close_and_raise():
                 close()

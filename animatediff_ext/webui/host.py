@@ -13,6 +13,8 @@ from modules.sd_samplers_common import InterruptedException
 from animatediff_ext.animate import Session
 from animatediff_ext.webui.errors import AnimateDiffError
 
+EXTENSION = Path(__file__).resolve().parents[2]
+"""The folder of this extension, whatever it is called."""
 RIVALS = ("sd-webui-animatediff", "sd-forge-animatediff", "sd-webui-EasyPhoto")
 """Extensions that bring a script of the same name or packages that replace ours."""
 
@@ -28,8 +30,10 @@ def unet_of(sd_model) -> torch.nn.Module:
 
 def rival() -> str | None:
     """The name of an extension that cannot live beside this one, if there is one."""
-    active = {Path(extension.path).name for extension in extensions.active()}
-    return next((name for name in RIVALS if name in active), None)
+    others = {
+        Path(extension.path).name for extension in extensions.active() if Path(extension.path).resolve() != EXTENSION
+    }
+    return next((name for name in RIVALS if name in others), None)
 
 
 def check_unet_is_ours_to_use() -> None:
@@ -90,9 +94,17 @@ def all_rows_in_one_call() -> Iterator[None]:
             shadow["batch_cond_uncond"] = before
 
 
-def stop_sampling() -> None:
-    """End the sampling that runs now; the callbacks that call this cannot raise."""
+def stop_sampling() -> bool:
+    """End the sampling that runs now; the callbacks that call this cannot raise. True if nobody had ended it before."""
+    was_running = not shared.state.interrupted
     shared.state.interrupted = True
+    return was_running
+
+
+def take_back_stop() -> None:
+    """The problem that ended a sampling is raised now; what comes after it, such as the next cell of a plot, may
+    run."""
+    shared.state.interrupted = False
 
 
 def setting(name: str, default):

@@ -7,10 +7,11 @@ extension does not have stand in a second key, so that its parser still reads th
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from animatediff_ext import __version__
 from animatediff_ext.params import SETTINGS, Animation, value_of
-from animatediff_ext.setting import Setting
+from animatediff_ext.setting import Setting, SettingsError, canonical
 
 KEY = "AnimateDiff"
 OWN_KEY = "AnimateDiff settings"
@@ -47,7 +48,8 @@ def pasted(_infotext: str, results: dict[str, str]) -> None:
         for pair in _BETWEEN_PAIRS.split(results.pop(key, "")):
             name, separator, value = pair.partition(": ")
             if separator and name in SETTINGS:
-                found[name] = value
+                with suppress(SettingsError):  # an old spelling becomes ours; what means nothing to us is left out
+                    found[name] = str(canonical(SETTINGS[name], value))
     if found:
         found.setdefault("enable", "True")  # an infotext of an animation is one that was enabled
         results.update({f"{FIELD_PREFIX}{name}": value for name, value in found.items()})

@@ -12,9 +12,8 @@ from modules import hashes, paths, shared
 from animatediff_ext.formats import load_motion_module
 from animatediff_ext.motion import MotionModel
 from animatediff_ext.webui.errors import AnimateDiffError
-from animatediff_ext.webui.host import RIVALS
+from animatediff_ext.webui.host import EXTENSION, RIVALS
 
-EXTENSION = Path(__file__).resolve().parents[2]
 ENDINGS = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
 _ADAPTER = "config.json"
 """The file that makes a folder a diffusers MotionAdapter."""

@@ -55,7 +55,8 @@ def _videos(generation: Generation, processed: Processed) -> Iterator[Video]:
     num_videos = len(generation.interrupted)
     if not num_videos or not pictures:
         return
-    frames = pictures[:: len(pictures) // len(texts)]  # settings may put masks behind every picture
+    every = max(1, len(pictures) // len(texts))  # settings may put masks behind every picture
+    frames = pictures[::every][: len(texts)]  # other scripts may have added theirs at the end
     length = len(frames) // num_videos  # other scripts may have taken frames out
     for i in range(num_videos):
         yield Video(
@@ -69,7 +70,7 @@ def _videos(generation: Generation, processed: Processed) -> Iterator[Video]:
 def _fill_gallery(generation: Generation, video: Video) -> list[Image]:
     """The first frame, standing for the file that moves: the gallery serves that, other scripts still see a picture."""
     keep = _is_kept(generation, video)
-    formats = _formats(generation, keep)
+    formats = _formats(generation, keep) if keep else {*_SHOWN_BY_A_BROWSER} & {*generation.animation.output.formats}
     files = _write(generation, video, _stem(generation, video) if keep else _preview_stem(), formats)
     moving = [files[name] for name in _SHOWN_BY_A_BROWSER if name in files]
     if not moving:

@@ -52,7 +52,7 @@ class AnimateDiffScript(scripts.Script):
     def postprocess(self, p, processed, *args):
         running = generation_of(p)
         if running:
-            with running.failing_on_close():
+            with running.failing_on_close(processed):
                 output.deliver(running, processed)
             generation.end(p)
 

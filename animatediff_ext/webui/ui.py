@@ -6,14 +6,14 @@ import html
 
 import gradio as gr
 
-from animatediff_ext.formats import FormatError, describe
+from animatediff_ext.formats import describe
 from animatediff_ext.inject import misfit
 from animatediff_ext.media import MediaError, probe
 from animatediff_ext.params import VIDEO_FORMATS
 from animatediff_ext.setting import Setting
 from animatediff_ext.webui import host, models
 from animatediff_ext.webui.arguments import page_fields
-from animatediff_ext.webui.errors import AnimateDiffError
+from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 from animatediff_ext.webui.infotext import FIELD_PREFIX
 
 
@@ -37,7 +37,7 @@ class Accordion:
     def _build(self, is_img2img: bool) -> None:
         with gr.Row():
             with gr.Row():
-                self._motion_module()
+                refresh = self._motion_module()
             self._checks("format")
         status = gr.HTML(_status(self._built["model"].value), elem_id=f"{self._prefix}status")
         with gr.Row():
@@ -82,17 +82,19 @@ class Accordion:
         remove = gr.Button("Remove motion module from memory", elem_id=f"{self._prefix}remove")
         remove.click(fn=models.CACHE.clear, queue=False)
         model = self._built["model"]
+        # javascript/animatediff.js presses this too, when the checkpoint has changed
+        refresh.click(fn=_refreshed, inputs=[model], outputs=[model, status], queue=False, show_progress=False)
         for event in (model.change, self._built["enable"].change):
             event(fn=_status_with_hash, inputs=[model], outputs=[status], queue=False, show_progress=False)
 
-    def _motion_module(self) -> None:
+    def _motion_module(self) -> gr.Button:
         field = self._fields["model"]
         known = models.names()
         value = field.default if field.default in known else next(iter(known), None)
         model = gr.Dropdown(choices=known, value=value, label=field.label, elem_id=self._id(field))
         refresh = gr.Button("\U0001f504", elem_id=f"{self._prefix}refresh", elem_classes=["tool"], variant="tool")
-        refresh.click(fn=_refreshed, inputs=[model], outputs=[model], queue=False, show_progress=False)
         self._built["model"] = model
+        return refresh
 
     def _id(self, field: Setting) -> str:
         return f"{self._prefix}{field.elem_id}"
@@ -105,7 +107,8 @@ class Accordion:
     def _number(self, name: str) -> None:
         field = self._fields[name]
         whole = {"precision": 0} if field.kind is int else {}
-        self._built[name] = gr.Number(**self._common(name), minimum=field.minimum, **whole)
+        # No minimum: gradio would refuse a still for it, without naming the field, with AnimateDiff off as well.
+        self._built[name] = gr.Number(**self._common(name), **whole)
 
     def _slider(self, name: str) -> None:
         low, high, step = self._fields[name].slider
@@ -131,7 +134,8 @@ class Accordion:
 
 def _refreshed(current: str | None):
     known = models.names()
-    return gr.Dropdown.update(choices=known, value=current if current in known else next(iter(known), None))
+    chosen = current if current in known else next(iter(known), None)
+    return gr.Dropdown.update(choices=known, value=chosen), _status(chosen)
 
 
 def _frames_and_rate(video: str | None):
@@ -156,7 +160,9 @@ def _status(name: str | None, with_hash: bool = False) -> str:
     try:
         path = models.find(name)
         known = describe(path)
-    except (AnimateDiffError, FormatError) as problem:
+        model = host.loaded_model()
+        problem = misfit(host.unet_of(model), known.config) if model and known.is_motion_module else None
+    except (AnimateDiffError, *EXPECTED) as problem:
         return _line(str(problem), good=False)
     if not known.is_motion_module:
         return _line(f"This is {known.title}. {known.fits}", good=False)
@@ -164,8 +170,6 @@ def _status(name: str | None, with_hash: bool = False) -> str:
     digest = models.short_hash(name, path) if with_hash else None
     if digest:
         parts.append(f"hash {digest}")
-    model = host.loaded_model()
-    problem = misfit(host.unet_of(model), known.config) if model is not None else None
     if model is not None and not problem:
         parts.append("fits the loaded checkpoint")
     if known.config.family.sampler_hint:

@@ -60,3 +60,22 @@ def test_an_unused_override_restores_nothing():
     before = model.alphas_cumprod
     ScheduleOverride(model, LINEAR).restore()
     assert model.alphas_cumprod is before
+
+
+def test_a_model_that_moved_between_devices_gets_its_own_schedule_back():
+    """Before it loads another checkpoint the WebUI moves a model, which makes new tensors; one without a schedule then
+    takes over what is there."""
+    model = host()
+    before = model.alphas_cumprod
+    override = ScheduleOverride(model, LINEAR)
+
+    def derive():  # the setting that downcasts the schedule
+        model.alphas_cumprod = model.alphas_cumprod_original.half()
+
+    override.apply(derive)
+    model.alphas_cumprod = model.alphas_cumprod.clone()
+    model.alphas_cumprod_original = model.alphas_cumprod
+    assert override.apply(derive)
+    override.restore()
+    assert model.alphas_cumprod is before
+    assert model.alphas_cumprod_original is before

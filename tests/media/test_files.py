@@ -1,6 +1,5 @@
 """Whole or not at all."""
 
-import base64
 import errno
 import os
 import subprocess
@@ -8,10 +7,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from animatediff_ext.media import ENDINGS, WRITERS, MediaError, to_base64
+from animatediff_ext.media import ENDINGS, WRITERS, MediaError
 from animatediff_ext.media.files import new_file, new_folder
 
-from .clips import ALL_FORMATS, VIDEO_FORMATS, LazyClip, names_in, shape_frame
+from .clips import ALL_FORMATS, VIDEO_FORMATS, LazyClip, names_in
 
 WITH_FRAMES = pytest.mark.parametrize("format", [*VIDEO_FORMATS, "PNG"])
 
@@ -144,14 +143,3 @@ def test_files_are_readable_as_the_umask_says(tmp_path, format):
     plain = tmp_path / "plain"
     plain.mkdir() if path.is_dir() else plain.write_bytes(b"")
     assert path.stat().st_mode == plain.stat().st_mode
-
-
-def test_base64_gives_the_bytes_back(tmp_path):
-    path = WRITERS["GIF"]([shape_frame(0)], tmp_path / "a.gif", fps=8)
-    assert base64.b64decode(to_base64(path), validate=True) == path.read_bytes()
-
-
-def test_base64_of_nothing_is_an_error(tmp_path):
-    for path in (tmp_path, tmp_path / "missing.gif"):
-        with pytest.raises(MediaError, match="cannot be read"):
-            to_base64(path)

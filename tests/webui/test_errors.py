@@ -2,6 +2,7 @@
 
 import pytest
 
+from animatediff_ext.media import MediaError
 from tests.webui.host import as_base64, picture
 from tests.webui.test_generation import HIRES, at_step, script
 
@@ -82,6 +83,33 @@ def test_a_rival_extension(host, name):
     assert host.generate({}).images
 
 
+def test_we_are_no_rival_of_ourselves_whatever_our_folder_is_called(host, tmp_path, monkeypatch):
+    folder = tmp_path / "sd-webui-animatediff"
+    folder.mkdir()
+    extensions = host.module("extensions")
+    extensions.extensions.append(extensions.Extension(str(folder)))
+    assert "sd-webui-animatediff" in sentence(host, {})
+    monkeypatch.setattr(host.webui("host"), "EXTENSION", folder)
+    assert host.generate({}).images
+
+
+def test_scripts_that_close_no_copy_get_no_stills_and_a_word(host, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise MediaError("The disk is full.")
+
+    monkeypatch.setattr(host.webui("output"), "save_animation", full)
+    p = host.p({"format": ["GIF"]})
+    processed = host.module("processing").process_images(p)
+    assert processed.images == []
+    assert "The disk is full." in processed.comments
+    with pytest.raises(host.error, match="The disk is full"):
+        p.close()
+
+
+def test_files_that_would_play_too_fast_are_refused_before_sampling(host):
+    assert "at most 1000 frames" in sentence(host, {"fps": 200, "interp": "FILM", "interp_x": 10})
+
+
 def test_another_engine_in_place_of_the_unet(host):
     engine = type("Engine", (), {"option": type("Option", (), {"label": "[TRT] base"})})
     host.module("sd_unet").current_unet = engine
@@ -95,7 +123,7 @@ def test_more_frames_than_pictures(host):
     """Whatever the host's own batch size, which does not count."""
     for batch_size in (3, 1):
         assert "only 3 pictures" in sentence(
-            host, {"video_length": 6}, init_images=[picture()] * 3, batch_size=batch_size
+            host, {"video_length": 6}, init_images=[picture() for _ in range(3)], batch_size=batch_size
         )
 
 
@@ -109,6 +137,7 @@ def test_found_before_a_sampling(host):
     with host.sd_models.weights_in_new_objects():
         calls = at_step(host, 99, None)
         assert "was made for" in sentence(host, {}, **HIRES, hr_checkpoint_name="other layout")
+        assert not host.shared.state.interrupted, "the XYZ plot looks at this before each of its cells"
         host.sd_models.reload_model_weights()
     assert len(calls) == 2
 

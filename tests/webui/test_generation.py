@@ -263,6 +263,13 @@ def test_a_list_of_prompts_is_one_video_for_each(host):
     assert {name: getattr(p, name) for name in given} == given
 
 
+def test_a_list_of_negative_prompts_counts_as_well(host):
+    given = {"prompt": "a cat", "negative_prompt": ["x", "y"], "seed": [7, 20]}
+    processed = host.generate({"format": ["PNG"]}, **given)
+    second = host.generate({"format": ["PNG"]}, prompt="a cat", negative_prompt="y", seed=20)
+    assert same(processed.images[NUM_FRAMES:], second.images)
+
+
 def test_one_prompt_for_all_frames_of_a_video(host):
     """Wildcards give every picture of a batch a prompt of its own."""
 

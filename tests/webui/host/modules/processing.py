@@ -137,7 +137,7 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
 
 
 class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
-    init_images = image_mask = init_latent = mask = nmask = mask_for_overlay = None
+    init_images = image_mask = init_latent = mask = nmask = mask_for_overlay = paste_to = None
     denoising_strength = 0.75
     resize_mode = 0
 
