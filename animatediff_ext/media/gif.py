@@ -25,6 +25,7 @@ from animatediff_ext.media.timing import checked_loops, frame_rate, start_of
 
 TICKS_PER_SECOND = 100
 MIN_DELAY_TICKS = 2  # browsers show a frame with less for a tenth of a second instead
+_FEW_COLOURS = 4096
 _DITHER = "diff_mode=rectangle"  # only inside the rectangle that changed: what stands still does not flicker
 _PICTURE_CONTROL = b"\x21\xf9\x04"
 
@@ -79,7 +80,7 @@ def _palette_of(av, frames: Frames):
             generator.link_to(sink)
             graph.configure()
         # palettegen keeps every colour that it has seen. Without their last bit these are 2 million at most, not 16.
-        source.push(_video_frame(av, rgb & 0xFE | rgb >> 7, index))
+        source.push(_video_frame(av, _for_palette(rgb & 0xFE | rgb >> 7), index))
         for _ in pulled(sink):  # a filter works only when asked, and its input waits in memory until then
             pass
     source.push(None)
@@ -94,8 +95,9 @@ class _Encoder:
         self._graph = av.filter.Graph()  # the filters die with it
         self._source = _source(self._graph, width, height, "rgb24")
         self._sink = self._graph.add("buffersink")
+        self._colours = None
         if palette is None:
-            self._map_each_frame()
+            self._map_each_frame(width, height)
         else:
             self._map_all_frames(palette)
         self._codec = av.CodecContext.create("gif", "w")
@@ -105,20 +107,24 @@ class _Encoder:
     def encoded(self, rgb: np.ndarray, start: int) -> Iterator[tuple[int, bytes]]:
         """Give the picture that is shown from tick ``start`` on; yield (start, blocks) of each that is ready."""
         self._source.push(_video_frame(self._av, rgb, start))
+        if self._colours is not None:
+            self._colours.push(_video_frame(self._av, _for_palette(rgb), start))
         yield from self._ready()
 
     def rest(self) -> Iterator[tuple[int, bytes]]:
         """Yield what is left once all pictures are given."""
         self._source.push(None)
+        if self._colours is not None:
+            self._colours.push(None)
         yield from self._ready()
         yield from self._packets(None)
 
-    def _map_each_frame(self) -> None:
-        split, generator = self._graph.add("split"), self._graph.add("palettegen", "stats_mode=single")
+    def _map_each_frame(self, width: int, height: int) -> None:
+        self._colours = _source(self._graph, width, height, "rgb24")
+        generator = self._graph.add("palettegen", "stats_mode=single")
         mapper = self._graph.add("paletteuse", f"new=1:{_DITHER}")
-        self._source.link_to(split)
-        split.link_to(generator, 0, 0)
-        split.link_to(mapper, 1, 0)
+        self._source.link_to(mapper, 0, 0)
+        self._colours.link_to(generator)
         generator.link_to(mapper, 0, 1)
         mapper.link_to(self._sink)
         self._graph.configure()
@@ -183,6 +189,16 @@ def _video_frame(av, rgb: np.ndarray, start: int):
     frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
     frame.pts, frame.time_base = start, Fraction(1, TICKS_PER_SECOND)
     return frame
+
+
+def _for_palette(rgb: np.ndarray) -> np.ndarray:
+    """What a palette is chosen from. palettegen's time grows with the number of different colours, of which a
+    photograph has as many as pixels; with five bits a channel it takes a fourteenth of the time and the palette is
+    as close (measured on 16 frames of 512x512). Drawings, with few colours, keep them exactly."""
+    some = rgb[::2, ::2].astype(np.uint32)
+    if np.unique(some[..., 0] << 16 | some[..., 1] << 8 | some[..., 2]).size <= _FEW_COLOURS:
+        return rgb
+    return ((rgb & 0xF8).astype(np.uint16) * 255 // 0xF8).astype(np.uint8)
 
 
 def _loop_block(plays: int) -> bytes:
