@@ -1,7 +1,8 @@
 """One animated generation in the WebUI, from *before_process* to *postprocess*.
 
-Everything that must be undone happens inside ``p.sample``, which is replaced on the one object ``p``. The WebUI
-swallows exceptions of scripts and callbacks; so a problem found there is kept, and ``p.sample`` raises it.
+Everything that changes the host happens inside ``p.sample``, which is replaced on the one object ``p``. The WebUI
+swallows exceptions of scripts and callbacks; so a problem found there is kept, and the next method of ``p`` that it
+calls raises it.
 """
 
 from __future__ import annotations
@@ -161,8 +162,7 @@ class Generation:
         changes.change(p, **fields, **_one_video_for_each_prompt(p, animation.num_frames), **{_ATTRIBUTE: self})
 
     def keep_files(self) -> bool:
-        """Whether videos go to the output folder, or only to whoever asked. Settings of the request are in force
-        now."""
+        """Whether videos go to the output folder, or only to whoever asked; by the settings of the request."""
         return shared.opts.samples_save and not self._nothing_saved
 
     def settle_samples(self) -> None:
@@ -189,9 +189,8 @@ class Generation:
             self._raise_kept_problem()
         except Exception as problem:
             shown = _for_user(self._problem or problem)
-            self.loaded = (
-                None  # p and this hold each other until the garbage collector comes; the weights need not wait
-            )
+            # p and this object hold each other until the garbage collector comes; the weights need not wait for it.
+            self.loaded = None
             if shown is problem:
                 raise
             raise shown from problem
