@@ -15,12 +15,13 @@ SPATIAL = {"diffusers", "transformers"}
 LAYERS = {  # package or file → what of ours it may import
     "setting": set(),
     "params": {"setting"},
+    "whole_file": set(),
     "motion": {"setting", "params"},
     "context": {"setting", "params"},
     "travel": {"setting", "params"},
     "noise": {"setting", "params"},
-    "media": {"setting", "params"},
-    "formats": {"setting", "params", "motion"},
+    "media": {"setting", "params", "whole_file"},
+    "formats": {"setting", "params", "motion", "whole_file"},
     "inject": {"setting", "params", "motion"},
 }
 BELOW = {*LAYERS, "animate", "save"}
@@ -58,7 +59,7 @@ def violations(path: Path, owner: str) -> list[str]:
             name == "(relative)"
             or (root in HOSTS and owner != "webui")
             or (root in SPATIAL and owner not in L4_WITH_SPATIAL_MODELS)
-            or (root == "torch" and owner in ("params", "setting"))
+            or (root == "torch" and owner in ("params", "setting", "whole_file"))
             or (root == "animatediff_ext" and rest and rest.split(".")[0] not in allowed)
         )
         if forbidden:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from animatediff_ext.formats.recognise import GROUPS_KEY, HEADS_KEY, recognise
 from animatediff_ext.formats.spelling import State, official, to_diffusers
 from animatediff_ext.motion import MotionConfig, MotionModel
 from animatediff_ext.motion.layers import sinusoids
+from animatediff_ext.whole_file import whole_file
 
 
 def load_motion_module(path: str | Path, *, family: str | None = None) -> MotionModel:
@@ -88,27 +86,15 @@ def save_motion_adapter(
     folder = Path(folder)
     config, state = _adapter_config(model.config), to_diffusers(model.state_dict())
     _write(state, folder / WEIGHTS_OF_FOLDER[0], dtype, _metadata(model.config, metadata))
-    with _whole(folder / "config.json") as part:
+    with whole_file(folder / "config.json") as part:
         part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _write(state: State, path: Path, dtype: torch.dtype, metadata: dict[str, str]) -> None:
     # Copies, since q, k and v are views of one tensor, and safetensors refuses tensors that share memory.
     state = {name: tensor.detach().to("cpu", dtype, copy=True).contiguous() for name, tensor in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _whole(path) as part:
+    with whole_file(path) as part:
         save_file(state, str(part), metadata=metadata)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; it takes the place of ``path`` if nothing went wrong, else it goes."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _metadata(config: MotionConfig, metadata: dict[str, str] | None) -> dict[str, str]:

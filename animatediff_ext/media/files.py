@@ -6,12 +6,12 @@ import errno
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from animatediff_ext.media.errors import MediaError
+from animatediff_ext.whole_file import beside, whole_file
 
 _FRAME_NAME = re.compile(r"\d{5,}\.png")
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # no quotas on Windows
@@ -25,15 +25,8 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
     After any exception the file is gone, and an older file of that name is as it was. Missing folders are made.
     """
     path = Path(path)
-    with _explained(path):
-        part = _part_of(path)
-        try:
-            yield part
-            os.replace(part, path)
-        except BaseException:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise
+    with _explained(path), whole_file(path) as part:
+        yield part
 
 
 @contextmanager
@@ -43,7 +36,7 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
     if path.exists() and not _holds_only_frames(path):
         raise MediaError(f"{path} exists and holds more than numbered frames; choose a folder that does not exist yet.")
     with _explained(path):
-        part = _part_of(path)
+        part = beside(path)
         try:
             part.mkdir()
             yield part
@@ -53,18 +46,12 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
             raise
 
 
-def _part_of(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A short name of its own: the final name may be as long as the file system allows.
-    return path.parent / f".{uuid.uuid4().hex}.part"
-
-
 def _swap_folder(part: Path, path: Path) -> None:
     """A folder with files in it cannot be replaced in one step, so the old one steps aside first."""
     if not path.exists():
         os.replace(part, path)
         return
-    old = _part_of(path)
+    old = beside(path)
     os.replace(path, old)
     try:
         os.replace(part, path)

@@ -7,8 +7,9 @@ from fractions import Fraction
 from numbers import Rational
 
 from animatediff_ext.media.errors import MediaError
+from animatediff_ext.params import MAX_FPS
 
-MIN_FPS, MAX_FPS = 0.01, 1000
+MIN_FPS = 0.01
 MAX_LOOPS = 65535  # GIF and WebP keep the number in 16 bits
 
 

@@ -107,5 +107,6 @@ def take_back_stop() -> None:
     shared.state.interrupted = False
 
 
-def setting(name: str, default):
+def setting(name: str, default=None):
+    """A setting of ours, also while the WebUI does not know of it yet."""
     return shared.opts.data.get(name, default)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from modules import hashes, paths, shared
+from modules import hashes, paths
 
 from animatediff_ext.formats import load_motion_module
 from animatediff_ext.motion import MotionModel
+from animatediff_ext.webui import host
 from animatediff_ext.webui.errors import AnimateDiffError
 from animatediff_ext.webui.host import EXTENSION, RIVALS
 
@@ -21,7 +22,7 @@ _ADAPTER = "config.json"
 
 def folders() -> list[Path]:
     """Where motion modules are looked for: the one of the settings or our own, then those of the old extension."""
-    chosen = shared.opts.data.get("animatediff_model_path")
+    chosen = host.setting("animatediff_model_path")
     first = Path(chosen) if chosen else EXTENSION / "model"
     others = [EXTENSION / "model", *(Path(paths.extensions_dir) / name / "model" for name in RIVALS)]
     return [first, *(folder for folder in others if folder != first and folder.is_dir())]

@@ -2,7 +2,6 @@
 
 import torch
 
-from animatediff_ext.inject import sites_of
 from animatediff_ext.motion import FAMILIES, MotionConfig, MotionModel
 
 
@@ -28,7 +27,3 @@ def random_motion(config: MotionConfig, seed: int = 0) -> MotionModel:
         centre = 1.0 if parameter.ndim == 1 and name.endswith("weight") else 0.0
         parameter.copy_(centre + scale * torch.randn(parameter.shape, generator=generator))
     return motion
-
-
-def sizes_at(unet) -> dict[str, int]:
-    return {site.name: site.channels for site in sites_of(unet)}

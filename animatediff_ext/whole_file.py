@@ -1,0 +1,32 @@
+"""Files that appear under their name only when whole."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Lend a path in the same folder to write to, and give the file its name at the end.
+
+    After any exception the file is gone, and an older file of that name is as it was. Missing folders are made.
+    """
+    part = beside(path)
+    try:
+        yield part
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def beside(path: Path) -> Path:
+    """A new path in the same folder, which is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A short name of its own: the final name may be as long as the file system allows.
+    return path.parent / f".{uuid.uuid4().hex}.part"
