@@ -24,6 +24,8 @@ class Setting:
     api: str
     kind: type | None
     """``bool``, ``int``, ``float``, ``str``, ``list``; None for what is passed through (pictures)."""
+    items: type = str
+    """Of a list: what is in it."""
     label: str = ""
     elem_id: str = ""
     minimum: float | None = None
@@ -108,9 +110,15 @@ def _text(known: Setting, value: Any) -> str:
     return _choice(known, value) if known.choices else value
 
 
-def _several(known: Setting, value: Any) -> tuple[str, ...]:
-    given = [value] if isinstance(value, str) else value
-    if not isinstance(given, Iterable) or not all(isinstance(item, str) for item in given):
+def _several(known: Setting, value: Any) -> tuple:
+    given = [value] if isinstance(value, (str, int, float)) else value
+    if not isinstance(given, Iterable):
+        raise SettingsError(f"{_name(known)} is {value!r}: give a list.")
+    if not known.choices:
+        one = dataclasses.replace(known, kind=known.items)
+        return tuple(canonical(one, item) for item in given)
+    given = list(given)
+    if not all(isinstance(item, str) for item in given):
         raise SettingsError(f"{_name(known)} is {value!r}: give a list of {', '.join(known.choices)}.")
     chosen = dict.fromkeys(_choice(known, item) for item in given)
     if not chosen:

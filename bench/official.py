@@ -22,7 +22,7 @@ class OfficialAttention(nn.Module):
         super().__init__()
         self.heads = ours.num_heads
         self.pe = ours.pos_encoder.pe
-        self.to_q, self.to_k, self.to_v = (_linear(weight) for weight in ours.to_qkv.chunk(3))
+        self.to_q, self.to_k, self.to_v = (_linear(weight) for weight in ours.to_qkv.weight.chunk(3))
         self.to_out = ours.to_out[0]
 
     def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:  # (b f) d c

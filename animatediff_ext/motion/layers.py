@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from animatediff_ext.motion.families import Span
 
@@ -69,40 +70,52 @@ class PositionTable(nn.Module):
         return self.pe[0, :num_frames]
 
 
+class JointProjection(nn.Module):
+    """q, k and v as one product. A state dict has them as the three weights that every file of this kind has."""
+
+    PARTS = ("to_q", "to_k", "to_v")
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(3 * channels, channels))
+        nn.init.uniform_(self.weight, -(channels**-0.5), channels**-0.5)  # as nn.Linear does
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight)
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        weight = self.weight if keep_vars else self.weight.detach()
+        attention = prefix.removesuffix("to_qkv.")
+        destination.update(
+            {f"{attention}{part}.weight": w for part, w in zip(self.PARTS, weight.chunk(3), strict=True)}
+        )
+
+
 class TemporalSelfAttention(nn.Module):
     """Every frame attends to every frame, at one place of the picture.
 
     The position term is added to the input of q, k *and* v. Since (h + p) W = h W + p W, it is one bias per frame.
-    q, k and v are one product; a state dict has them as the three weights that every file of this kind has.
     """
 
     def __init__(self, channels: int, num_heads: int, num_positions: int):
         super().__init__()
         self.num_heads = num_heads
-        self.to_qkv = nn.Parameter(torch.empty(3 * channels, channels))
+        self.to_qkv = JointProjection(channels)
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
         self.pos_encoder = PositionTable(num_positions, channels)
-        nn.init.uniform_(self.to_qkv, -(channels**-0.5), channels**-0.5)  # as nn.Linear does
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         positions = self.pos_encoder(x.shape[1])  # f c
-        qkv = F.linear(x, self.to_qkv)  # b f 3c
-        qkv += F.linear(positions, self.to_qkv)
+        qkv = self.to_qkv(x)  # b f 3c
+        qkv += self.to_qkv(positions)
         q, k, v = rearrange(qkv, "b f (three n d) -> three b n f d", three=3, n=self.num_heads)
         x = F.scaled_dot_product_attention(q, k, v)  # b n f d
         return self.to_out[0](rearrange(x, "b n f d -> b f (n d)"))
 
-    _NAMES_IN_FILES = ("to_q.weight", "to_k.weight", "to_v.weight")
-
-    def _save_to_state_dict(self, destination, prefix, keep_vars):
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        parts = destination.pop(f"{prefix}to_qkv").chunk(3)
-        destination.update({prefix + name: part for name, part in zip(self._NAMES_IN_FILES, parts, strict=True)})
-
     def _load_from_state_dict(self, state_dict, prefix, *args):
-        names = [prefix + name for name in self._NAMES_IN_FILES]
-        if all(name in state_dict for name in names):
-            state_dict[f"{prefix}to_qkv"] = torch.cat([state_dict.pop(name) for name in names])
+        names = [f"{prefix}{part}.weight" for part in JointProjection.PARTS]
+        if all(name in state_dict for name in names):  # what is put here is handed on to `to_qkv`
+            state_dict[f"{prefix}to_qkv.weight"] = torch.cat([state_dict.pop(name) for name in names])
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -166,6 +179,7 @@ class TemporalTransformer(nn.Module):
     ):
         super().__init__()
         self.norm_span = norm_span
+        self.gradient_checkpointing = False
         self.norm = nn.GroupNorm(num_groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)
         self.transformer_blocks = nn.ModuleList(
@@ -180,7 +194,7 @@ class TemporalTransformer(nn.Module):
         h, w = x.shape[-2:]
         tokens = rearrange(self._normalise(x, num_frames), "(s f) c h w -> (s h w) f c", f=num_frames)
         rows = chunk_rows(x.device, num_frames)
-        parts = [self._transform(part) for part in tokens.split(rows)]  # places are independent of each other
+        parts = [self._part(part) for part in tokens.split(rows)]  # places are independent of each other
         tokens = parts[0] if len(parts) == 1 else torch.cat(parts)
         return x + rearrange(tokens, "(s h w) f c -> (s f) c h w", h=h, w=w)
 
@@ -188,6 +202,11 @@ class TemporalTransformer(nn.Module):
         if self.norm_span == "frame":
             return self.norm(x)
         return frames_of_clip(self.norm(clip_of_frames(x, num_frames)), num_frames)
+
+    def _part(self, tokens: torch.Tensor) -> torch.Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(self._transform, tokens, use_reentrant=False)
+        return self._transform(tokens)
 
     def _transform(self, tokens: torch.Tensor) -> torch.Tensor:
         tokens = self.proj_in(tokens)  # b f c

@@ -57,3 +57,9 @@ class MotionModel(nn.Module):
     def at(self, site: str) -> MotionModule:
         """The module of an official name such as ``down_blocks.0.motion_modules.1``."""
         return self.get_submodule(site)
+
+    def use_gradient_checkpointing(self, on: bool = True) -> None:
+        """In training: keep no activations inside the modules, compute them once more in the backward pass."""
+        for module in self.modules():
+            if isinstance(module, TemporalTransformer):
+                module.gradient_checkpointing = on

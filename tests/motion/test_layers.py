@@ -17,7 +17,7 @@ def module(family="v3", **changes):
 def official_attention(layer, x):
     """The official way: position added to the tokens, three products, heads as a batch, an explicit softmax."""
     n, f = layer.num_heads, x.shape[1]
-    to_q, to_k, to_v = layer.to_qkv.chunk(3)
+    to_q, to_k, to_v = layer.to_qkv.weight.chunk(3)
     h = x + layer.pos_encoder.pe[:, :f]
     q, k, v = (rearrange(F.linear(h, w), "b f (n d) -> (b n) f d", n=n) for w in (to_q, to_k, to_v))
     weights = (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5).softmax(-1)

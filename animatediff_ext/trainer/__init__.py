@@ -1,0 +1,1 @@
+"""Training of motion modules, domain adapters and motion LoRAs: ``python -m animatediff_ext train``."""
