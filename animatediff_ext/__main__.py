@@ -115,6 +115,16 @@ def _convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
+# ---- train ----
+
+
+def _declare_train(parser: argparse.ArgumentParser) -> None:
+    """train a motion module, a domain adapter or a motion LoRA on your own clips"""
+    from animatediff_ext.trainer import commands
+
+    commands.declare(parser)
+
+
 def _complain(error: Exception) -> str:
     print(f"animatediff_ext: {error}", file=sys.stderr)
     return str(error)
@@ -123,6 +133,7 @@ def _complain(error: Exception) -> str:
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "inspect": _declare_inspect,
     "convert": _declare_convert,
+    "train": _declare_train,
 }
 
 if __name__ == "__main__":

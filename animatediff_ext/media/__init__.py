@@ -9,7 +9,9 @@ PyAV is imported by the formats that need it, when they are used.
 from animatediff_ext.media.errors import MediaError
 from animatediff_ext.media.interpolate import interpolated
 from animatediff_ext.media.options import EncodeOptions
+from animatediff_ext.media.pick import frame_times, frames_at, timeline_of
 from animatediff_ext.media.read import ClipInfo, probe, read_comment, read_frames
+from animatediff_ext.media.timeline import Timeline
 from animatediff_ext.media.write import ENDINGS, WRITERS, check_formats
 
 __all__ = [
@@ -18,9 +20,13 @@ __all__ = [
     "ClipInfo",
     "EncodeOptions",
     "MediaError",
+    "Timeline",
     "check_formats",
+    "frame_times",
+    "frames_at",
     "interpolated",
     "probe",
     "read_comment",
     "read_frames",
+    "timeline_of",
 ]

@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from animatediff_ext.motion import FAMILIES
 from animatediff_ext.setting import Checked, SettingsError, setting
 
 VERSION = 1
@@ -298,6 +297,3 @@ def parse_size(text: str) -> tuple[int, int, int]:
 def options(cls: type) -> dict[str, Any]:
     """Field → `Setting` of one section."""
     return {entry.name: entry.metadata["setting"] for entry in dataclasses.fields(cls)}
-
-
-assert set(TRAINABLE_FAMILIES) <= set(FAMILIES)

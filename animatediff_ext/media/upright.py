@@ -1,0 +1,32 @@
+"""Decoded video frames as the pictures that players show: h height, w width, RGB."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_HD_HEIGHT = 720
+
+
+def upright(frame) -> np.ndarray:
+    """A decoded frame → uint8 ``h w 3``, turned as players turn it: phones film sideways and note the angle."""
+    rgb = _rgb_of(frame)
+    quarters = round(getattr(frame, "rotation", 0) / 90)  # PyAV 12 does not tell
+    return np.ascontiguousarray(np.rot90(rgb, quarters)) if quarters else rgb
+
+
+def _rgb_of(frame) -> np.ndarray:
+    """With the matrix that the file names; where it names none, by height as players do."""
+    from av.video.reformatter import ColorRange, Colorspace
+
+    # Rec. ITU-T H.273: 1 is BT.709, 2 is "unspecified", 5 and 6 are BT.601, 7 is SMPTE 240M
+    unnamed = Colorspace.ITU709 if frame.height >= _HD_HEIGHT else Colorspace.ITU601
+    matrices = {1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M}
+    full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    matrix = matrices.get(int(frame.colorspace), unnamed)
+    return frame.reformat(
+        format="rgb24",
+        src_colorspace=matrix,
+        dst_colorspace=matrix,
+        src_color_range=ColorRange.JPEG if full or frame.format.is_rgb else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+    ).to_ndarray()

@@ -1,0 +1,51 @@
+"""``train check``: the resolved run, its size, its data, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from animatediff_ext.trainer.config import Config
+from animatediff_ext.trainer.config_file import as_text
+from animatediff_ext.trainer.loop import Trainer
+from animatediff_ext.trainer.material import Material, gather
+from animatediff_ext.trainer.memory import estimate
+from animatediff_ext.trainer.processes import Processes
+from animatediff_ext.trainer.run import build
+
+
+def check(stage: str, config: Config, world: int = 1) -> Iterator[str]:
+    """Lines for the user, as they are found out. Raises what the run itself would raise."""
+    yield as_text(config)
+    yield ""
+    material = gather(config, world)
+    yield material.catalogue.report()
+    trainer = build(stage, config, Processes(), material)
+    with closing(trainer):
+        yield _parameters(trainer)
+        yield _steps(material, config)
+        yield _memory(trainer)
+
+
+def _parameters(trainer: Trainer) -> str:
+    trained = sum(parameter.numel() for parameter in trainer.parameters)
+    base = sum(parameter.numel() for parameter in trainer.stage.spatial.unet.parameters())
+    return f"{trained / 1e6:,.3f} million parameters are trained; the frozen UNet has {base / 1e6:,.3f} million."
+
+
+def _steps(material: Material, config: Config) -> str:
+    plan = material.plan
+    passes = config.run.steps / plan.steps_per_pass
+    return (
+        f"{config.run.steps:,} steps of {plan.global_batch} clips; one pass over the data takes "
+        f"{plan.steps_per_pass:,}, so there are {passes:,.1f}."
+    )
+
+
+def _memory(trainer: Trainer) -> str:
+    need = estimate(trainer)
+    gib = {name: getattr(need, name) / 2**30 for name in ("total", "frozen", "trained", "activations")}
+    return (
+        f"About {gib['total']:.2f} GiB for each process: {gib['frozen']:.2f} for frozen models, {gib['trained']:.2f} "
+        f"for what is trained and its optimizer, {gib['activations']:.2f} for activations of the largest bucket."
+    )

@@ -1,0 +1,122 @@
+"""The subcommands of ``python -m animatediff_ext train``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from animatediff_ext.trainer.config_file import STAGES, commented, read_config
+from animatediff_ext.trainer.error import TrainError
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _declare_init(commands.add_parser("init", help="write a commented configuration"))
+    _declare_check(commands.add_parser("check", help="show the resolved run, its size and its data; train nothing"))
+    for stage, what in STAGES.items():
+        _declare_stage(commands.add_parser(stage, help=f"train {what}", description=f"Trains {what}."), stage)
+    _declare_export(commands.add_parser("export", help="write the files of a saved state"))
+
+
+def _declare_init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a new .toml; without it, it is printed")
+    parser.set_defaults(run=_saying_problems(_init))
+
+
+def _declare_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stage", choices=STAGES)
+    _add_config(parser)
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="as many as will train; default: 1")
+    parser.set_defaults(run=_saying_problems(_check))
+
+
+def _declare_stage(parser: argparse.ArgumentParser, stage: str) -> None:
+    _add_config(parser)
+    parser.add_argument("--resume", metavar="auto|PATH", help="go on from the run's newest state, or from this one")
+    parser.set_defaults(run=_saying_problems(_train), stage=stage)
+
+
+def _declare_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("state", type=Path, metavar="STATE", help="a file from the folder states of a run")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: the run's own folder")
+    parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), help="default: that of the run")
+    parser.set_defaults(run=_saying_problems(_export))
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="a .toml that `train init` wrote")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="OPTION=VALUE",
+        help="an option in place of the configuration's, such as optim.lr=5e-5; may come several times",
+    )
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    text = commented(arguments.stage)
+    if arguments.file is None:
+        print(text, end="")
+        return 0
+    try:
+        with arguments.file.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise TrainError(f"{arguments.file} is there already: choose another name, or remove it first.") from None
+    print(f"{arguments.file}: fill in base.checkpoint and data.path, then `train check {arguments.stage}` it.")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from animatediff_ext.trainer.check import check
+
+    for line in check(arguments.stage, _config(arguments), arguments.processes):
+        print(line, flush=True)
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from animatediff_ext.trainer.run import train
+
+    files = train(arguments.stage, _config(arguments), resume=arguments.resume)
+    _print_files(files)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from animatediff_ext.trainer.export_state import export_state
+
+    _print_files(export_state(arguments.state, folder=arguments.output, dtype=arguments.dtype))
+    return 0
+
+
+def _config(arguments: argparse.Namespace):
+    return read_config(arguments.stage, arguments.config, arguments.settings)
+
+
+def _print_files(files: list[Path]) -> None:
+    if _is_main():
+        print("\n".join(map(str, files)))
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _saying_problems(run):
+    """A problem that the user can mend is one sentence, said once however many processes have it."""
+
+    def command(arguments: argparse.Namespace) -> int:
+        try:
+            return run(arguments)
+        except (TrainError, ValueError, OSError) as error:
+            if _is_main():
+                print(f"animatediff_ext: {error}", file=sys.stderr)
+            return 1
+
+    return command

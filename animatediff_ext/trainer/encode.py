@@ -1,0 +1,127 @@
+"""From examples of the data to what the UNet is trained on: latents and captions, from the cache or made now.
+
+Axes: s clips, f frames, c channels, h height, w width (of latents).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
+from animatediff_ext.trainer.data.cache import TensorCache, latents_key, text_key
+from animatediff_ext.trainer.data.dataset import Example
+from animatediff_ext.trainer.data.pixels import pixels_of
+from animatediff_ext.trainer.data.take import Take
+from animatediff_ext.trainer.keyed import chance, generator
+
+_CAPTIONS_IN_MEMORY = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Some clips, ready for the UNet."""
+
+    latents: torch.Tensor
+    """``(s f c h w)`` float32, of unit size"""
+    conditioning: Conditioning
+    """s rows"""
+    keys: tuple[tuple[int | str, ...], ...]
+    """Of each clip's random numbers."""
+
+    @property
+    def num_frames(self) -> int:
+        return self.latents.shape[1]
+
+
+class Encoder:
+    """The base model's VAE and text encoders, as the trainer uses them."""
+
+    def __init__(self, spatial: SpatialModel, cache: TensorCache, *, seed: int, clip_skip: int, dropout: float):
+        self._spatial = spatial
+        self._cache = cache
+        self._seed = seed
+        self._dropout = dropout
+        self.captions = Captions(spatial, cache, clip_skip)
+
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        """All clips must be of one size."""
+        keys = tuple((self._seed, example.take.index) for example in examples)
+        captions = [
+            "" if chance(self._dropout, *key, "caption") else example.caption
+            for key, example in zip(keys, examples, strict=True)
+        ]
+        return self._batch(examples, keys, captions)
+
+    def held_out(self, take: Take) -> Batch:
+        """A clip that is not trained on, with its caption."""
+        latents = self._cache.get(latents_key(take, self._spatial.vae_fingerprint))
+        pixels = None if latents else pixels_of(take)
+        example = Example(take=take, caption=take.clip.caption, pixels=pixels, latents=latents, bad=())
+        return self._batch([example], ((self._seed, "held out", take.index),), [example.caption])
+
+    def _batch(
+        self, examples: Sequence[Example], keys: tuple[tuple[int | str, ...], ...], captions: Sequence[str]
+    ) -> Batch:
+        return Batch(
+            latents=torch.stack([self._latents(example, key) for key, example in zip(keys, examples, strict=True)]),
+            conditioning=self.captions.rows(captions),
+            keys=keys,
+        )
+
+    def _latents(self, example: Example, key: tuple[int | str, ...]) -> torch.Tensor:
+        """A draw from the VAE's posterior, ``(f c h w)``."""
+        moments = example.latents or self._encoded(example)
+        device = self._spatial.vae.device
+        mean, std = (moments[name].to(device, torch.float32) for name in ("mean", "std"))
+        noise = torch.randn(mean.shape, generator=generator(*key, "posterior"))
+        return mean + std * noise.to(device)
+
+    def _encoded(self, example: Example) -> dict[str, torch.Tensor]:
+        pixels = example.pixels.to(self._spatial.vae.device)
+        mean, std = self._spatial.encode_frames(pixels.float() / 127.5 - 1)
+        return self._cache.put(latents_key(example.take, self._spatial.vae_fingerprint), {"mean": mean, "std": std})
+
+
+class Captions:
+    """Text embeddings, each computed once as far as memory and the cache go."""
+
+    def __init__(self, spatial: SpatialModel, cache: TensorCache, clip_skip: int):
+        self._spatial = spatial
+        self._cache = cache
+        self._clip_skip = clip_skip
+        self._recent: OrderedDict[str, Conditioning] = OrderedDict()
+
+    def rows(self, captions: Sequence[str]) -> Conditioning:
+        """One row for each caption, on the model's device. Shorter ones are filled up as the text encoder does it:
+        with chunks of no words."""
+        rows = [self._row(caption) for caption in captions]
+        longest = max(row.tokens.shape[1] for row in rows)
+        return Conditioning.cat([self._filled(row, longest) for row in rows]).to(self._spatial.unet.device)
+
+    def _row(self, caption: str) -> Conditioning:
+        row = self._recent.pop(caption, None) or self._load(caption)
+        self._recent[caption] = row
+        if len(self._recent) > _CAPTIONS_IN_MEMORY:
+            self._recent.popitem(last=False)
+        return row
+
+    def _load(self, caption: str) -> Conditioning:
+        key = text_key(caption, self._spatial.text_fingerprint, self._clip_skip)
+        known = self._cache.get(key) or self._cache.put(key, self._encoded(caption))
+        return Conditioning(**{name: tensor.to("cpu", torch.float32) for name, tensor in known.items()})
+
+    def _encoded(self, caption: str) -> dict[str, torch.Tensor]:
+        row = self._spatial.encode_text([caption], self._clip_skip)
+        return {"tokens": row.tokens} | ({} if row.pooled is None else {"pooled": row.pooled})
+
+    def _filled(self, row: Conditioning, num_tokens: int) -> Conditioning:
+        missing = num_tokens - row.tokens.shape[1]
+        if not missing:
+            return row
+        empty = self._row("").tokens
+        fill = empty.repeat(1, missing // empty.shape[1], 1)
+        return Conditioning(torch.cat([row.tokens, fill], dim=1), row.pooled)

@@ -1,0 +1,99 @@
+"""What a run makes for the WebUI and other tools: files in the community's keys, with where they come from inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from animatediff_ext import __version__
+from animatediff_ext.formats import FormatError, save_lora, save_motion_module, sha256
+from animatediff_ext.formats.lora_file import Matrices
+from animatediff_ext.standalone.spatial import SpatialModel
+from animatediff_ext.trainer.config import Config
+from animatediff_ext.trainer.error import TrainError
+from animatediff_ext.trainer.stages import LowRankSet, Stage
+
+
+def export(stage: Stage, config: Config, step: int, *, folder: Path | None = None) -> list[Path]:
+    """Write the trained weights as they are now; returns the files. Raises `TrainError` if the disk is full."""
+    target = (folder or Path(config.run.output)) / config.run.name
+    dtype = getattr(torch, config.export.dtype)
+    metadata = _metadata(stage, config, step)
+    try:
+        return _EXPORTS[stage.name](stage, target, dtype, metadata)
+    except OSError as error:
+        raise TrainError(
+            f"The result could not be written to {target.parent} ({error.strerror or error}): make room, then "
+            "`train export` with the last state."
+        ) from error
+
+
+def _motion(stage: Stage, target: Path, dtype: torch.dtype, metadata: dict[str, str]) -> list[Path]:
+    path = target.with_name(f"{target.name}.safetensors")
+    save_motion_module(stage.trained, path, dtype=dtype, metadata=metadata)
+    return [path]
+
+
+def _lora(stage: Stage, target: Path, dtype: torch.dtype, metadata: dict[str, str]) -> list[Path]:
+    path = target.with_name(f"{target.name}.safetensors")
+    family = stage.motion.config.family.name
+    save_lora(baked(stage.trained), path, dtype=dtype, metadata=metadata | {"animatediff_motion_family": family})
+    return [path]
+
+
+def _adapter(stage: Stage, target: Path, dtype: torch.dtype, metadata: dict[str, str]) -> list[Path]:
+    official = target.with_name(f"{target.name}.safetensors")
+    webui = target.with_name(f"{target.name}_webui.safetensors")
+    save_lora(baked(stage.trained), official, dtype=dtype, metadata=metadata)
+    save_lora(baked(stage.trained), webui, spelling="webui", dtype=dtype, metadata=metadata | _kohya_metadata(stage))
+    return [official, webui]
+
+
+_EXPORTS: dict[str, Callable[..., list[Path]]] = {"adapter": _adapter, "motion": _motion, "lora": _lora}
+
+
+def baked(trained: LowRankSet) -> dict[str, Matrices]:
+    """The matrices with alpha / rank in ``up``, for which the official spelling has no other place."""
+    return {name: (part.down.detach(), part.up.detach() * part.scale) for name, part in trained.additions.items()}
+
+
+def _metadata(stage: Stage, config: Config, step: int) -> dict[str, str]:
+    """Values are texts, as safetensors wants them."""
+    sample = config.sample
+    facts = {
+        "animatediff_trainer": __version__,
+        "animatediff_stage": stage.name,
+        "animatediff_steps": step,
+        "animatediff_sizes": ", ".join(sample.buckets),
+        "animatediff_base": stage.spatial.title,
+        "animatediff_base_sha256": base_hash(stage.spatial),
+        "modelspec.title": config.run.name,
+    }
+    if stage.motion is not None:
+        facts |= {"animatediff_fps": sample.fps} if sample.fps else {"animatediff_stride": sample.stride}
+    if config.diffusion.zero_terminal_snr:
+        facts["animatediff_zero_terminal_snr"] = "true"
+    return {name: str(value) for name, value in facts.items() if value != ""}
+
+
+def _kohya_metadata(stage: Stage) -> dict[str, str]:
+    """What the WebUI shows of a LoRA, and by which it knows the model that it is for."""
+    rank = next(iter(stage.trained.additions.values())).down.shape[0]
+    return {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(rank),
+        "ss_network_alpha": str(rank),
+        "ss_base_model_version": {"SD 1.5": "sd_v1", "SDXL": "sdxl_base_v1-0"}[stage.spatial.base],
+        "ss_sd_model_name": stage.spatial.path.name,
+    }
+
+
+def base_hash(spatial: SpatialModel) -> str:
+    """SHA-256 of the base model's file, of a folder its UNet's; empty where neither can be told."""
+    path = spatial.path if spatial.path.is_file() else spatial.path / "unet"
+    try:
+        return sha256(path)
+    except (FormatError, OSError):
+        return ""

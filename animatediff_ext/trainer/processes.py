@@ -1,0 +1,124 @@
+"""One process, or many under torchrun (or any launcher that sets RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from animatediff_ext.trainer.error import TrainError
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=2)
+"""For the slowest thing that others wait for: the first look at a large set of clips, a personalised checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """This process among all of them."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.world > 1:
+            self.sums([0.0])  # unlike dist.barrier, on the device that is ours
+
+    def sums(self, values: list[float]) -> list[float]:
+        """The sums of these numbers over all processes."""
+        if self.world == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def union(self, values: dict[str, str]) -> dict[str, str]:
+        """The entries of all processes together."""
+        if self.world == 1:
+            return values
+        gathered: list[dict[str, str]] = [{}] * self.world
+        dist.all_gather_object(gathered, values)
+        return {name: value for part in gathered for name, value in part.items()}
+
+    def first(self, values: list[str]) -> str:
+        """The first value of any process that is not empty, the same in all of them."""
+        mine = next(filter(None, values), "")
+        if not any(self.sums([float(bool(mine))])):
+            return ""
+        return next(iter(self.union({mine: ""} if mine else {})))
+
+    def from_main(self, make: Callable[[], T]) -> T:
+        """What the main process makes, in all of them; where it raises, all raise the same."""
+        if self.world == 1:
+            return make()
+        box: list[T | Exception] = [_made(make) if self.is_main else None]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        if isinstance(box[0], Exception):
+            raise box[0]
+        return box[0]
+
+
+def _made(make: Callable[[], T]) -> T | Exception:
+    try:
+        return make()
+    except Exception as error:
+        return error
+
+
+@contextmanager
+def processes() -> Iterator[Processes]:
+    """Join the others, if a launcher started several; part with them in the end."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    device = _device(int(os.environ.get("LOCAL_RANK", "0")))
+    if world == 1:
+        yield Processes(device=device)
+        return
+    _join(device)
+    try:
+        yield Processes(rank=rank, world=world, device=device)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(local_rank: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise TrainError(
+            f"This machine has {torch.cuda.device_count()} GPUs, but process {local_rank} of it was started: "
+            "set --nproc-per-node to the number of GPUs."
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def _join(device: torch.device) -> None:
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        port = os.environ.get("MASTER_PORT", "29500")
+        if "EADDRINUSE" in str(error) or "in use" in str(error):
+            raise TrainError(
+                f"Port {port} is taken, probably by another run on this machine: give torchrun another one with "
+                "--master-port, or --rdzv-endpoint localhost:0 for any that is free."
+            ) from error
+        raise TrainError(
+            f"The main process at {os.environ.get('MASTER_ADDR')}:{port} does not answer: start the same command on "
+            "every machine, and let the port through the firewall."
+        ) from error
+    except ValueError as error:
+        raise TrainError(f"The launcher did not say everything ({error}): start the run with torchrun.") from error

@@ -1,0 +1,132 @@
+"""What the user sees of a run: a bar with figures, a log of them, and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from animatediff_ext.trainer.config import Config
+from animatediff_ext.trainer.loop import StepDone
+
+LOG = "log.jsonl"
+
+
+class Clock:
+    """How much of the time goes into waiting for data."""
+
+    def __init__(self):
+        self.begin = time.perf_counter()
+        self.waited = 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.waited += time.perf_counter() - begin
+
+    def lap(self) -> tuple[float, float]:
+        """Seconds since the last lap, and the share of them in which the run waited."""
+        now = time.perf_counter()
+        seconds, waited = now - self.begin, self.waited
+        self.begin, self.waited = now, 0.0
+        return seconds, waited / seconds if seconds else 0.0
+
+
+class Progress:
+    """Reports from the main process; in the others it says nothing."""
+
+    def __init__(self, config: Config, *, quiet: bool):
+        self._config = config
+        self._quiet = quiet
+        self._folder = Path(config.run.output)
+        self._bar = tqdm(disable=True)
+        self._board = None
+        self._losses: list[float] = []
+        self._clips = 0
+        self.clock = Clock()
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if not self._quiet:
+            tqdm.write(text, file=sys.stderr)
+
+    def start(self, step: int) -> None:
+        """Show the bar, ``step`` steps being done."""
+        self._bar = tqdm(
+            total=self._config.run.steps,
+            initial=step,
+            disable=self._quiet,
+            unit="step",
+            dynamic_ncols=True,
+            smoothing=0.1,
+        )
+        if self._config.log.tensorboard and not self._quiet:
+            self._board = self._tensorboard()
+        self.clock.lap()
+
+    def step(self, step: int, done: StepDone, *, clips: int) -> None:
+        """After each optimizer step, with the clips of all processes in it."""
+        self._bar.update()
+        self._losses.append(done.loss)
+        self._clips += clips
+        if step % self._config.log.every and step < self._config.run.steps:
+            return
+        seconds, waiting = self.clock.lap()
+        figures = {
+            "loss": sum(self._losses) / len(self._losses),
+            "learning_rate": done.rate,
+            "gradient_norm": done.norm,
+            "clips_per_s": self._clips / seconds,
+            "waiting_for_data": waiting,
+            "peak_memory_gib": peak_memory() / 2**30,
+        }
+        self._losses, self._clips = [], 0
+        self.record(step, figures)
+        self._bar.set_postfix_str(
+            f"loss {figures['loss']:.4f}, {figures['clips_per_s']:.2f} clips/s, waiting {waiting:.0%}, "
+            f"{figures['peak_memory_gib']:.1f} GiB"
+        )
+
+    def record(self, step: int, figures: Mapping[str, float]) -> None:
+        """One line of the log, one point of each curve."""
+        if self._quiet or not figures:
+            return
+        with (self._folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step} | dict(figures)) + "\n")
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._bar.close()
+        if self._board is not None:
+            self._board.close()
+
+    def _tensorboard(self):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.say("No curves are written: `pip install tensorboard`, or set log.tensorboard=false.")
+            return None
+        return SummaryWriter(str(self._folder / "tensorboard"))
+
+
+def peak_memory() -> int:
+    """Most bytes in use so far: of the GPU where there is one, else of this process; 0 where that is not known."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2) of macOS and of Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

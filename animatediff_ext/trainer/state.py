@@ -1,0 +1,98 @@
+"""States of a run on disk: everything that is needed to go on as if it had never stopped.
+
+A state is one file that appears under its name only when it is whole, and older ones are removed only afterwards; so
+there is always a good one, whenever the run is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from animatediff_ext.trainer.error import TrainError
+from animatediff_ext.whole_file import whole_file
+
+FORMAT = 1
+_NAME = re.compile(r"step-(\d+)\.state")
+
+State = dict[str, Any]
+"""``format``, ``stage``, ``step`` (the number of steps done), ``config``, and what the loop wants back."""
+
+
+def states_folder(output: str | Path) -> Path:
+    return Path(output) / "states"
+
+
+def states_in(folder: Path) -> list[Path]:
+    """The states in a folder, the newest last."""
+    found = [(int(match[1]), path) for path in folder.glob("step-*.state") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def save_state(folder: Path, state: State, keep: int) -> Path:
+    """Write a state, then remove all but the ``keep`` newest. Raises `TrainError` if it cannot be written."""
+    path = folder / f"step-{state['step']:08d}.state"
+    try:
+        with whole_file(path) as part, part.open("wb") as file:
+            torch.save({"format": FORMAT} | state, file)
+            file.flush()
+            os.fsync(file.fileno())  # whole also after a power cut
+    except (OSError, RuntimeError) as error:  # torch's writer turns the one into the other
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        kept = states_in(folder)
+        rest = f"The last whole one is {kept[-1]}." if kept else "There is none before it."
+        raise TrainError(
+            f"The state of step {state['step']} could not be written to {folder} ({reason}): make room on the disk, "
+            f"then go on with --resume auto. {rest}"
+        ) from error
+    for old in states_in(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_state(path: str | Path, *, stage: str | None = None) -> State:
+    """Read a state. Raises `TrainError` where the file is no state, of another version, or of another stage."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise TrainError(
+            f"There is no state {path}: give a file such as runs/NAME/states/step-00000500.state, or --resume auto."
+        ) from None
+    except Exception as error:  # a damaged archive can raise anything
+        raise TrainError(
+            f"{path} is no state of a run, or is damaged ({str(error).splitlines()[0]}): give another of its folder."
+        ) from error
+    if not isinstance(state, dict) or "format" not in state or "stage" not in state:
+        raise TrainError(f"{path} is a model, not the state of a run: give a file from the folder states of a run.")
+    if state["format"] != FORMAT:
+        raise TrainError(
+            f"{path} was written in format {state['format']}, and this trainer reads format {FORMAT}: "
+            "go on with the version that wrote it."
+        )
+    if stage is not None and state["stage"] != stage:
+        raise TrainError(
+            f"{path} is of a run of `train {state['stage']}`, not of `train {stage}`: give the state of this run."
+        )
+    return state
+
+
+def state_to_resume(output: str, wish: str | None) -> Path | None:
+    """The state that a run starts from: with ``auto`` the newest one of its folder, if there is one.
+
+    Raises `TrainError` where a run would begin anew in a folder that has an earlier one.
+    """
+    there = states_in(states_folder(output))
+    if wish == "auto":
+        return there[-1] if there else None
+    if wish is not None:
+        return Path(wish)
+    if there:
+        raise TrainError(
+            f"{output} has an earlier run ({there[-1].name}): go on with it by --resume auto, or choose another folder "
+            "with --set run.output=…"
+        )
+    return None

@@ -1,0 +1,143 @@
+"""Each stage learns, what is frozen stays frozen, and what is trained is all trained."""
+
+import pytest
+import torch
+
+from animatediff_ext.standalone.spatial import Conditioning
+from animatediff_ext.trainer.config import TRAINABLE_FAMILIES
+from animatediff_ext.trainer.encode import Batch
+from animatediff_ext.trainer.stages import new_motion_config
+from tests.models.golden import relative_error
+
+STAGES = ("adapter", "motion", "lora")
+
+
+def options_of(stage, motion_module):
+    """What a stage needs besides the common options."""
+    return {
+        "adapter": {"sample__buckets": '["64x64x1"]'},
+        "motion": {},
+        "lora": {"motion__init": motion_module},
+    }[stage]
+
+
+def one_batch(trainer, num_frames, num_clips=1) -> Batch:
+    random = torch.Generator().manual_seed(0)
+    latents = torch.randn(num_clips, num_frames, 4, 8, 8, generator=random)
+    keys = tuple((0, number) for number in range(num_clips))
+    return Batch(latents=latents, conditioning=trainer.encoder.captions.rows(["a red cat"] * num_clips), keys=keys)
+
+
+@pytest.mark.parametrize(("stage", "rate"), [("adapter", 1e-2), ("motion", 3e-3), ("lora", 1e-2)])
+def test_one_batch_is_learnt_by_heart(runs, motion_module, monkeypatch, stage, rate):
+    trainer = runs.trainer(stage, optim__lr=rate, lora__rank=32, run__steps=150, **options_of(stage, motion_module))
+    batch = one_batch(trainer, 1 if stage == "adapter" else 2)
+    monkeypatch.setattr(trainer.encoder, "batch", lambda _examples: batch)
+    first = trainer.train_step([[]]).loss
+    for _ in range(149):
+        if trainer.train_step([[]]).loss < 0.05 * first:
+            return
+    pytest.fail("the loss did not fall below 5 % of its start in 150 steps")
+
+
+@pytest.mark.parametrize("family", TRAINABLE_FAMILIES)
+def test_a_new_motion_module_changes_nothing(runs, sdxl_base, base, family):
+    """Zero-initialised: a clip is predicted as its frames by themselves, but for the norms of v1, which span it."""
+    checkpoint = sdxl_base if family == "sdxl-beta" else base
+    trainer = runs.trainer("motion", motion__family=family, base__checkpoint=checkpoint)
+    spatial = trainer.stage.spatial
+    x = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = x if family != "v1" else x[:1].expand(3, -1, -1, -1)  # norms over equal frames are those of one
+    timesteps = torch.full((3,), 500)
+    conditioning = spatial.encode_text(["a red cat"]).repeat_frames(3)
+    with torch.no_grad():
+        alone = spatial.predict(x, timesteps, conditioning)
+        trainer.attach(3)
+        together = spatial.predict(x, timesteps, conditioning)
+    assert relative_error(together, alone) < 1e-5
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_only_what_is_trained_changes(runs, motion_module, monkeypatch, stage):
+    trainer = runs.trainer(stage, **options_of(stage, motion_module))
+    spatial = trainer.stage.spatial
+    trained = {id(parameter) for parameter in trainer.parameters}
+    models = [spatial.unet, spatial.vae, *spatial.text_encoders, *filter(None, [trainer.stage.motion])]
+    frozen = [tensor for model in models for tensor in model.state_dict(keep_vars=True).values()]
+    if stage == "motion":  # its state dict shows views of what is trained
+        frozen = [tensor for model in models[:-1] for tensor in model.state_dict(keep_vars=True).values()]
+    before = [tensor.detach().clone() for tensor in frozen]
+    batch = one_batch(trainer, 1 if stage == "adapter" else 2)
+    monkeypatch.setattr(trainer.encoder, "batch", lambda _examples: batch)
+    for _ in range(2):
+        trainer.train_step([[]])
+    assert all(torch.equal(now, then) for now, then in zip(frozen, before, strict=True))
+    assert all(tensor.grad is None and not tensor.requires_grad for tensor in frozen)
+    held = {id(parameter) for group in trainer.optimizer.param_groups for parameter in group["params"]}
+    assert held == trained == {id(parameter) for parameter in trainer.stage.trained.parameters()}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_everything_that_is_trained_changes_within_two_steps(runs, motion_module, monkeypatch, stage):
+    """In the first step only what stands behind the zeros has a gradient: the output projection, or ``up``."""
+    trainer = runs.trainer(stage, optim__weight_decay=0, **options_of(stage, motion_module))
+    batch = one_batch(trainer, 1 if stage == "adapter" else 2)
+    monkeypatch.setattr(trainer.encoder, "batch", lambda _examples: batch)
+    last = {"motion": "proj_out.", "adapter": "up", "lora": "up"}[stage]
+
+    def changed_in_a_step():
+        before = {name: tensor.detach().clone() for name, tensor in trainer.stage.trained.named_parameters()}
+        trainer.train_step([[]])
+        after = dict(trainer.stage.trained.named_parameters())
+        return {name for name in before if not torch.equal(before[name], after[name])}
+
+    names = {name for name, _ in trainer.stage.trained.named_parameters()}
+    assert changed_in_a_step() == {name for name in names if last in name}
+    assert changed_in_a_step() == names
+
+
+def test_gradient_checkpointing_changes_no_gradient(runs, motion_module):
+    gradients = []
+    for on in ("false", "true"):
+        trainer = runs.trainer("motion", precision__gradient_checkpointing=on, motion__init=motion_module)
+        batch = one_batch(trainer, 3, num_clips=2)
+        trainer.loss(batch).backward()
+        gradients.append([parameter.grad for parameter in trainer.parameters])
+        trainer.close()
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("family", "mid"), [("v1", 0), ("v2", 1), ("v3", 0)])
+def test_new_modules_have_the_layout_of_their_family(runs, family, mid):
+    unet = runs.trainer("adapter", sample__buckets='["64x64x1"]').stage.spatial.unet
+    config = new_motion_config(unet, family)
+    assert [len(block) for block in config.down_channels] == [2, 2, 2, 2]
+    assert [len(block) for block in config.up_channels] == [3, 3, 3, 3]
+    assert len(config.mid_channels) == mid
+    assert config.num_positions == {"v1": 24, "v2": 32, "v3": 32}[family]
+
+
+def test_the_adapter_is_in_place_while_motion_is_learnt(runs, motion_module):
+    adapter = runs.trainer("adapter", sample__buckets='["64x64x1"]', run__name="look")
+    for part in adapter.stage.trained.parts:
+        torch.nn.init.normal_(part.up, std=0.1)
+    from animatediff_ext.trainer.export import export
+
+    path, _ = export(adapter.stage, adapter.config, 1)
+    losses = []
+    for adapter_options in ({}, {"adapter__path": path}, {"adapter__path": path, "adapter__strength": 0}):
+        trainer = runs.trainer("motion", **adapter_options)
+        losses.append(trainer.loss(one_batch(trainer, 2)).item())
+        trainer.close()
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_prompts_of_different_length_go_into_one_batch(runs):
+    trainer = runs.trainer("adapter", sample__buckets='["64x64x1"]')
+    short, long = "red cat", "red cat dog " * 60
+    together = trainer.encoder.captions.rows([short, long])
+    spatial = trainer.stage.spatial
+    expected = spatial.encode_text([short, long])
+    torch.testing.assert_close(together.tokens, expected.tokens, rtol=0, atol=1e-6)
+    assert isinstance(together, Conditioning)

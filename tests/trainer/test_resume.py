@@ -1,0 +1,245 @@
+"""A run that was stopped goes on as if it had never been."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from animatediff_ext.trainer import run as run_module
+from animatediff_ext.trainer.error import TrainError
+from animatediff_ext.trainer.run import train
+from animatediff_ext.trainer.state import load_state, save_state, states_folder, states_in
+from tests.trainer import commands
+
+
+def assert_same(one, other, path=""):
+    """Bit by bit, in whatever it is nested."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            assert_same(one[key], other[key], f"{path}.{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), path
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{path}.{i}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    else:
+        assert one == other, path
+
+
+def state_of(output, step):
+    state = load_state(states_folder(output) / f"step-{step:08d}.state")
+    del state["config"]
+    return state
+
+
+STAGES = {
+    "adapter": {"sample__buckets": '["64x64x1"]', "sample__batch": 2},
+    "motion": {"ema__decay": 0.99, "sample__accumulate": 2, "optim__schedule": "cosine", "optim__warmup": 2},
+    "lora": {"lora__debiased": "true", "sample__workers": 2},
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stopped_and_resumed_is_the_same_as_straight_through(runs, motion_module, stage):
+    """Weights, optimizer, running mean, scaler, order of the data; in the middle of a pass over it."""
+    options = STAGES[stage] | ({"motion__init": motion_module} if stage == "lora" else {})
+    config = runs.config(stage, run__output=runs.folder / "straight", **options)
+    straight = train(stage, config)
+
+    stopped = runs.folder / "stopped"
+    train(stage, runs.config(stage, run__output=stopped, checkpoint__every=3, **options))  # leaves states 3 and 6
+    states_in(states_folder(stopped))[-1].unlink()
+    for file in stopped.glob("*.safetensors"):
+        file.unlink()
+    resumed = train(stage, runs.config(stage, run__output=stopped, **options), resume="auto")
+
+    assert_same(state_of(runs.folder / "straight", 6), state_of(stopped, 6))
+    for one, other in zip(straight, resumed, strict=True):
+        assert_same(load_file(one), load_file(other))
+
+
+def test_the_scaler_of_fp16_is_resumed(runs):
+    options = {"precision__amp": "fp16", "run__steps": 4}
+    train("motion", runs.config("motion", run__output=runs.folder / "a", checkpoint__every=2, **options))
+    first = states_in(states_folder(runs.folder / "a"))[0]
+    train("motion", runs.config("motion", run__output=runs.folder / "b", **options), resume=str(first))
+    one, other = (state_of(runs.folder / name, 4) for name in "ab")
+    assert_same(one, other)
+    assert one["scaler"]["scale"] > 0
+
+
+def test_with_the_cache_filled_before_or_during_the_run_it_is_the_same(runs):
+    """Entries are rounded when they are written; a run that finds them must not differ from the one that made them."""
+    options = {"cache__folder": runs.folder / "cache", "sample__starts": 2, "run__steps": 4}
+    for name in ("filling", "reading"):
+        train("motion", runs.config("motion", run__output=runs.folder / name, **options))
+    assert_same(state_of(runs.folder / "filling", 4), state_of(runs.folder / "reading", 4))
+
+
+def killed_at_step(process, output, step, *, signal_number):
+    """Wait until a state of that step is there, then send the signal."""
+    wanted = states_folder(output) / f"step-{step:08d}.state"
+    deadline = time.monotonic() + 90
+    while not wanted.exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal_number)
+    return process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_half_way_it_resumes_to_the_same_file(runs, motion_module, stage):
+    """One command each: a run of its own, killed by SIGKILL, and gone on with."""
+    options = STAGES[stage] | ({"motion__init": motion_module} if stage == "lora" else {})
+    options |= {"run__steps": 8, "checkpoint__every": 2}
+    straight = train(stage, runs.config(stage, run__output=runs.folder / "straight", **options))
+
+    output = runs.folder / "killed"
+    words = [stage, *commands.with_settings(runs.settings(run__output=output, **options))]
+    killed_at_step(commands.started(*words), output, 4, signal_number=signal.SIGKILL)
+    assert not list(output.glob("*.safetensors"))
+    code, printed, errors = commands.run(*words, "--resume", "auto")
+    assert code == 0, errors
+    assert "Going on after step" in errors
+    for file, line in zip(straight, printed.split(), strict=True):
+        assert_same(load_file(file), load_file(line))
+
+
+def test_sigterm_saves_a_state_and_exits_cleanly(runs):
+    output = runs.folder / "run"
+    words = ["motion", *commands.with_settings(runs.settings(run__steps=500, checkpoint__every=2))]
+    process = commands.started(*words)
+    _, errors = killed_at_step(process, output, 2, signal_number=signal.SIGTERM)
+    assert process.returncode == 0, errors
+    assert "Stopped by SIGTERM after step" in errors
+    assert "Traceback" not in errors
+    newest = states_in(states_folder(output))[-1]
+    assert load_state(newest)["step"] == int(newest.stem.split("-")[1])
+
+
+def test_a_time_limit_saves_a_state(runs):
+    files = train("motion", runs.config("motion", run__steps=10_000, run__minutes=0.0001))
+    assert files == []
+    assert len(states_in(states_folder(runs.folder / "run"))) == 1
+
+
+def test_a_kill_in_the_middle_of_a_save_leaves_the_state_before(tmp_path, monkeypatch):
+    """The file is written beside, and gets its name when it is whole."""
+    save_state(tmp_path, {"step": 1, "stage": "motion"}, keep=2)
+
+    def dies(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", dies)
+    with pytest.raises(KeyboardInterrupt):
+        save_state(tmp_path, {"step": 2, "stage": "motion"}, keep=2)
+    assert [load_state(path)["step"] for path in states_in(tmp_path)] == [1]
+
+
+def test_killed_while_it_saves_all_the_time_there_is_always_a_whole_state(runs):
+    output = runs.folder / "run"
+    words = ["motion", *commands.with_settings(runs.settings(run__steps=500, checkpoint__every=1, checkpoint__keep=1))]
+    killed_at_step(commands.started(*words), output, 3, signal_number=signal.SIGKILL)
+    states = states_in(states_folder(output))
+    assert states
+    assert load_state(states[-1], stage="motion")["step"] >= 3
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_state_before(tmp_path):
+    """A limit on the size of files makes the system refuse the write, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    save_state(tmp_path, {"step": 1, "stage": "motion"}, keep=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(TrainError, match=r"state of step 2 could not be written.*make room.*step-00000001"):
+            save_state(tmp_path, {"step": 2, "stage": "motion", "trained": torch.zeros(1_000_000)}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.state"]
+
+
+def test_only_the_newest_states_stay(runs):
+    train("motion", runs.config("motion", run__steps=5, checkpoint__every=1, checkpoint__keep=2))
+    assert [path.name for path in states_in(states_folder(runs.folder / "run"))] == [
+        "step-00000004.state",
+        "step-00000005.state",
+    ]
+
+
+def test_options_that_changed_are_named_when_a_run_goes_on(runs, capsys):
+    train("motion", runs.config("motion", run__steps=2))
+    train("motion", runs.config("motion", run__steps=3, optim__lr=1e-5), resume="auto")
+    assert "run.steps was 2, optim.lr was 0.0001" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("resume", "words"),
+    [
+        (None, "add --resume auto|go on with it by --resume auto"),
+        ("nowhere.state", "There is no state nowhere.state"),
+    ],
+)
+def test_a_run_is_not_begun_twice_by_mistake(runs, resume, words):
+    train("motion", runs.config("motion", run__steps=1))
+    with pytest.raises(TrainError, match=words):
+        train("motion", runs.config("motion", run__steps=2), resume=resume)
+
+
+def test_a_state_of_something_else_is_refused_in_a_sentence(runs, motion_module, tmp_path):
+    train("motion", runs.config("motion", run__steps=1))
+    state = states_in(states_folder(runs.folder / "run"))[0]
+    with pytest.raises(TrainError, match="of a run of `train motion`, not of `train adapter`"):
+        load_state(state, stage="adapter")
+    with pytest.raises(TrainError, match="of another model or optimizer"):
+        train("motion", runs.config("motion", motion__family="v2"), resume=str(state))
+    with pytest.raises(TrainError, match="no state of a run, or is damaged"):
+        load_state(motion_module)
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "model.state")
+    with pytest.raises(TrainError, match="is a model, not the state of a run"):
+        load_state(tmp_path / "model.state")
+    torch.save({"format": 99, "stage": "motion"}, tmp_path / "new.state")
+    with pytest.raises(TrainError, match="format 99"):
+        load_state(tmp_path / "new.state")
+    with pytest.raises(TrainError, match="nothing to do"):
+        train("motion", runs.config("motion", run__steps=1), resume="auto")
+
+
+def test_nan_stops_the_run_and_leaves_the_last_good_state(runs, monkeypatch):
+    original = run_module.Trainer.loss
+
+    def loss(self, batch):
+        return original(self, batch) * (float("nan") if self.step == 3 else 1)
+
+    monkeypatch.setattr(run_module.Trainer, "loss", loss)
+    with pytest.raises(TrainError, match="The loss is nan at step 4: go on from the last state"):
+        train("motion", runs.config("motion", checkpoint__every=2))
+    newest = states_in(states_folder(runs.folder / "run"))[-1]
+    trained = load_state(newest)["trained"]
+    assert newest.name == "step-00000002.state"
+    assert all(tensor.isfinite().all() for tensor in trained.values())
+
+
+def test_out_of_memory_says_which_settings_to_lower(runs, monkeypatch):
+    def loss(_self, _batch):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    monkeypatch.setattr(run_module.Trainer, "loss", loss)
+    with pytest.raises(TrainError, match=r"gradient_checkpointing.*sample.batch.*adamw8bit.*sample.buckets"):
+        train("motion", runs.config("motion"))
+
+
+def test_the_log_has_the_figures_of_every_interval(runs):
+    train("motion", runs.config("motion", log__every=2))
+    lines = [json.loads(line) for line in (runs.folder / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert lines[0].keys() >= {"loss", "learning_rate", "clips_per_s", "waiting_for_data", "peak_memory_gib"}
