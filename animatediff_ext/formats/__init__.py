@@ -1,6 +1,6 @@
 """Files of motion modules: what they are, their weights in the official names, and back."""
 
-from animatediff_ext.formats.describe import ModuleInfo, describe, sha256
+from animatediff_ext.formats.describe import ModuleInfo, describe, sha256, sha256_of_file
 from animatediff_ext.formats.error import FormatError
 from animatediff_ext.formats.lora_file import LoraFile, load_lora, save_lora
 from animatediff_ext.formats.module_file import load_motion_module, save_motion_adapter, save_motion_module
@@ -19,6 +19,7 @@ __all__ = [
     "save_motion_adapter",
     "save_motion_module",
     "sha256",
+    "sha256_of_file",
     "to_diffusers",
     "to_hotshot",
 ]

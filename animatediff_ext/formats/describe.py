@@ -147,8 +147,13 @@ def _measures(file: TensorFile, names: list[str]) -> dict[str, Any]:
 
 def sha256(path: str | Path) -> str:
     """Hex digest of the file's content: seconds for a gigabyte. Of a diffusers folder, that of its weights."""
+    return sha256_of_file(open_file(path).path)
+
+
+def sha256_of_file(path: Path) -> str:
+    """The same, of any file."""
     digest = hashlib.sha256()
-    with open_file(path).path.open("rb") as stream:
+    with path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from animatediff_ext import __version__
-from animatediff_ext.formats import FormatError, save_lora, save_motion_module, sha256
+from animatediff_ext.formats import save_lora, save_motion_module, sha256_of_file
+from animatediff_ext.formats.container import WEIGHTS_OF_FOLDER
 from animatediff_ext.formats.lora_file import Matrices
 from animatediff_ext.standalone.spatial import SpatialModel
 from animatediff_ext.trainer.config import Config
@@ -92,8 +93,6 @@ def _kohya_metadata(stage: Stage) -> dict[str, str]:
 
 def base_hash(spatial: SpatialModel) -> str:
     """SHA-256 of the base model's file, of a folder its UNet's; empty where neither can be told."""
-    path = spatial.path if spatial.path.is_file() else spatial.path / "unet"
-    try:
-        return sha256(path)
-    except (FormatError, OSError):
-        return ""
+    folder = spatial.path / "unet"
+    files = [spatial.path, *(folder / name for name in WEIGHTS_OF_FOLDER)]
+    return next((sha256_of_file(file) for file in files if file.is_file()), "")

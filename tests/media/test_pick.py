@@ -5,6 +5,7 @@ import struct
 from contextlib import suppress
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,6 +16,7 @@ from animatediff_ext.media.video import has_encoder
 from .numbered import number_in, numbered_frame, numbers_in, write_numbered
 
 NUM_FRAMES = 40
+OLD_PYAV = int(av.__version__.partition(".")[0]) < 14
 _random = random.Random(1)
 VARIED_MS = [0, *itertools.accumulate(_random.choice([10, 33, 40, 100]) for _ in range(NUM_FRAMES - 1))]
 LATE_MS = [5000 + 40 * index for index in range(NUM_FRAMES)]
@@ -54,6 +56,8 @@ def video(request, tmp_path):
     name, facts = VIDEOS[request.param]
     if not has_encoder(facts.get("codec", "libx264")):
         pytest.skip("this build of PyAV lacks the encoder")
+    if name.endswith(".mpg") and OLD_PYAV:
+        pytest.skip("PyAV 12 and 13 crash when they open a program stream")
     return write_numbered(tmp_path / name, NUM_FRAMES, **facts)
 
 
@@ -92,6 +96,7 @@ def test_frames_that_an_edit_list_cuts_off_do_not_count(tmp_path, options, first
         assert numbers_in(frames_at(path, (start, start + 4))) == [first + start, first + start + 4]
 
 
+@pytest.mark.skipif(OLD_PYAV, reason="FFmpeg 6 does not decode a picture that it counts: an error, not a wrong frame")
 @pytest.mark.parametrize("part", [0.3, 0.6])
 def test_a_recording_that_begins_in_the_middle_has_the_frames_that_can_be_decoded(tmp_path, part):
     path = write_numbered(tmp_path / "a.ts", NUM_FRAMES, codec_options=OPEN_GOP)

@@ -175,11 +175,10 @@ def test_a_yaml_that_is_none_says_so(content, tmp_path):
 @pytest.mark.parametrize("content", ["{", "[1]"])
 def test_a_damaged_config_where_the_yaml_points_says_so(content, tmp_path):
     file = write_file(tmp_path / "tiny.safetensors", "SD 1.5")
-    (tmp_path / "tokenizer" / "config.json").write_text(content)
-    beside(file, cond_stage_config={"params": {"version": str(tmp_path / "tokenizer")}})
-    with pytest.raises(
-        SpatialModelError, match=r"^tokenizer/config.json is no configuration of a text encoder: correct"
-    ):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "config.json").write_text(content)
+    beside(file, cond_stage_config={"params": {"version": str(tmp_path / "text")}})
+    with pytest.raises(SpatialModelError, match=r"^text/config.json is no configuration of a text encoder: correct"):
         load_spatial_model(file)
 
 
@@ -436,6 +435,22 @@ def test_no_tensor_may_be_missing_left_over_or_of_another_shape(base, change, mo
         save_file(tensors, file)
         with pytest.raises(SpatialModelError, match=r"^x\.safetensors (lacks|has)"):
             load_spatial_model(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("model.diffusion_model.surplus.weight", "UNet"),
+        ("first_stage_model.surplus.weight", "VAE"),
+        ("conditioner.embedders.0.transformer.surplus.weight", "text encoder"),
+        ("conditioner.embedders.1.model.surplus.weight", "second text encoder"),
+    ],
+)
+def test_a_tensor_that_no_converter_knows_is_not_dropped(name, part, models, tmp_path):
+    save_file(load_file(models["SDXL"][1]) | {name: torch.ones(2)}, tmp_path / "x.safetensors")
+    write_tokenizer(tmp_path / "tokenizer")
+    with pytest.raises(SpatialModelError, match=rf"^x.safetensors has unknown tensors of the {part} .*surplus.weight"):
+        load_spatial_model(tmp_path / "x.safetensors")
 
 
 # damaged folders

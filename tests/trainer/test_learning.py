@@ -21,9 +21,9 @@ def options_of(stage, motion_module):
     }[stage]
 
 
-def one_batch(trainer, num_frames, num_clips=1) -> Batch:
+def one_batch(trainer, num_frames, num_clips=1, side=8) -> Batch:
     random = torch.Generator().manual_seed(0)
-    latents = torch.randn(num_clips, num_frames, 4, 8, 8, generator=random)
+    latents = torch.randn(num_clips, num_frames, 4, side, side, generator=random)
     keys = tuple((0, number) for number in range(num_clips))
     return Batch(latents=latents, conditioning=trainer.encoder.captions.rows(["a red cat"] * num_clips), keys=keys)
 
@@ -81,7 +81,8 @@ def test_only_what_is_trained_changes(runs, motion_module, monkeypatch, stage):
 def test_everything_that_is_trained_changes_within_two_steps(runs, motion_module, monkeypatch, stage):
     """In the first step only what stands behind the zeros has a gradient: the output projection, or ``up``."""
     trainer = runs.trainer(stage, optim__weight_decay=0, **options_of(stage, motion_module))
-    batch = one_batch(trainer, 1 if stage == "adapter" else 2)
+    # Large enough for several places in the middle block: where there is one, its queries and keys say nothing.
+    batch = one_batch(trainer, 1 if stage == "adapter" else 2, side=16)
     monkeypatch.setattr(trainer.encoder, "batch", lambda _examples: batch)
     last = {"motion": "proj_out.", "adapter": "up", "lora": "up"}[stage]
 

@@ -202,11 +202,11 @@ def test_a_state_of_something_else_is_refused_in_a_sentence(runs, motion_module,
         load_state(state, stage="adapter")
     with pytest.raises(TrainError, match="of another model or optimizer"):
         train("motion", runs.config("motion", motion__family="v2"), resume=str(state))
-    with pytest.raises(TrainError, match="no state of a run, or is damaged"):
-        load_state(motion_module)
-    torch.save({"weights": torch.zeros(1)}, tmp_path / "model.state")
     with pytest.raises(TrainError, match="is a model, not the state of a run"):
-        load_state(tmp_path / "model.state")
+        load_state(motion_module)
+    (tmp_path / "cut.state").write_bytes(state.read_bytes()[:-1000])
+    with pytest.raises(TrainError, match="no state of a run, or is damaged"):
+        load_state(tmp_path / "cut.state")
     torch.save({"format": 99, "stage": "motion"}, tmp_path / "new.state")
     with pytest.raises(TrainError, match="format 99"):
         load_state(tmp_path / "new.state")

@@ -113,18 +113,37 @@ def batches(dataset: ClipDataset, first: int, last: int, workers: int) -> Iterat
         worker_init_fn=_begin_worker,
         generator=torch.Generator(),  # else a seed for the workers is drawn from the global one
     )
+    reading = _reader(loader)
     try:
-        for examples in loader:
+        for examples in reading:
             if isinstance(examples, TrainError):
                 raise examples
             yield examples
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
+        reason = str(error).strip(" .")
         raise TrainError(
-            f"A process that reads clips has ended ({error}), most often for want of memory: lower sample.workers, or "
+            f"A process that reads clips has ended ({reason}), most often for want of memory: lower sample.workers, or "
             "give more shared memory (docker run --shm-size)."
         ) from error
+    finally:
+        del reading  # ends the workers now: the traceback of an error may keep this frame for long
+
+
+def _reader(loader: DataLoader) -> Iterator:
+    """Start the workers, without PyTorch's handler of SIGCHLD.
+
+    When a worker ends, that raises an error wherever the training process happens to be, such as in the middle of
+    saving a state. Who asks for the next batch is told as well, a few seconds later.
+    """
+    if not hasattr(signal, "SIGCHLD"):
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    reading = iter(loader)
+    if signal.getsignal(signal.SIGCHLD) is not before:
+        signal.signal(signal.SIGCHLD, before)
+    return reading
 
 
 class _Told(Dataset):

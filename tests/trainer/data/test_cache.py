@@ -103,8 +103,7 @@ class TestEntries:
         assert set(cache.get(KEY)) == {"mean", "logvar"}
 
     def test_two_processes_may_write_one_entry(self, tmp_path):
-        context = multiprocessing.get_context("spawn")
-        writers = [context.Process(target=put_often, args=(str(tmp_path),)) for _ in range(2)]
+        writers = [multiprocessing.Process(target=put_often, args=(str(tmp_path),)) for _ in range(2)]
         for writer in writers:
             writer.start()
         cache, seen = TensorCache(tmp_path, "float32"), 0

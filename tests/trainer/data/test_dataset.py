@@ -159,20 +159,16 @@ class TestWorkers:
         assert_same([pickle.loads(pickle.dumps(data))[1]], [data[1]])
 
     def test_stopping_early_leaves_no_worker(self, folder):
+        others = multiprocessing.active_children()
         reading = batches(dataset_of(plan_of(folder)), 0, 1000, workers=2)
         next(reading)
-        assert len(multiprocessing.active_children()) >= 2
+        assert len(multiprocessing.active_children()) == len(others) + 2
         reading.close()
-        assert multiprocessing.active_children() == []
+        assert set(multiprocessing.active_children()) <= set(others)
 
-    def test_a_worker_that_dies_is_told_in_a_sentence(self, folder):
-        data = Deadly(dataset_of(plan_of(folder)))
-        with pytest.raises(TrainError, match=r"A process that reads clips has ended .*sample\.workers"):
-            list(batches(data, 0, 4, workers=1))
-
-    def test_a_mistake_of_ours_is_not_hidden(self, folder):
+    def test_a_mistake_of_ours_is_not_hidden(self):
         with pytest.raises(ZeroDivisionError):
-            list(batches(Wrong(dataset_of(plan_of(folder))), 0, 4, workers=1))
+            list(batches(Wrong(), 0, 4, workers=1))
 
     @pytest.mark.skipif(os.name != "posix", reason="signals to a group are those of POSIX")
     def test_ctrl_c_is_left_to_the_training_process(self, folder):
@@ -194,30 +190,24 @@ print(number)
         assert (done.stdout.split(), done.stderr, done.returncode) == (["heard", "11"], "", 0)
 
     @pytest.mark.skipif(os.name != "posix", reason="signals to a process are those of POSIX")
-    def test_sigterm_ends_a_worker_although_the_training_process_handles_it(self, folder):
+    def test_a_worker_that_is_killed_disturbs_nothing_until_its_batch_is_wanted(self, folder):
+        """Neither is SIGTERM what the training process has made of it, nor is that one interrupted at what it does."""
         before = signal.signal(signal.SIGTERM, lambda *_: None)
         try:
+            others = set(multiprocessing.active_children())
             reading = batches(dataset_of(plan_of(folder)), 0, 1000, workers=1)
             next(reading)
-            (worker,) = multiprocessing.active_children()
-            os.kill(worker.pid, signal.SIGTERM)
-            with pytest.raises(TrainError, match="has ended"):
+            (worker,) = set(multiprocessing.active_children()) - others
+            subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+            worker.join(timeout=20)
+            assert worker.exitcode == -signal.SIGTERM
+            with pytest.raises(TrainError, match=r"A process that reads clips has ended .*sample\.workers"):
                 list(reading)
         finally:
             signal.signal(signal.SIGTERM, before)
 
 
-class Deadly:
-    def __init__(self, real):
-        self.real = real
-
-    def __getitem__(self, number):
-        if number == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.real[number]
-
-
-class Wrong(Deadly):
+class Wrong:
     def __getitem__(self, number):
         return 1 / 0
 

@@ -1,0 +1,109 @@
+"""Many processes do what one does."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.trainer import commands
+from tests.trainer.drawn import write_clips
+
+
+def losses_and_weights(runs, name, *, processes=1, **options):
+    output = runs.folder / name
+    settings = runs.settings(run__output=output, log__every=1, export__dtype="float32", **options)
+    code, printed, errors = commands.run(
+        options.pop("stage", "motion"), *commands.with_settings(settings), processes=processes
+    )
+    assert code == 0, errors
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines], load_file(printed.split()[0])
+
+
+def assert_close(one, other):
+    torch.testing.assert_close(torch.tensor(one[0]), torch.tensor(other[0]), rtol=1e-5, atol=1e-6)
+    assert one[1].keys() == other[1].keys()
+    for name in one[1]:
+        torch.testing.assert_close(one[1][name], other[1][name], rtol=1e-5, atol=1e-5)
+
+
+def test_two_processes_are_one_with_twice_the_batch_or_twice_the_parts(runs):
+    """Gradient, norm and update, with caption drop-out, noise and timesteps of each clip."""
+    options = {"run__steps": 4, "optim__epsilon": 1e-3, "sample__caption_dropout": 0.5}
+    two = losses_and_weights(runs, "two", processes=2, **options)
+    batch = losses_and_weights(runs, "batch", sample__batch=2, **options)
+    parts = losses_and_weights(runs, "parts", sample__accumulate=2, **options)
+    assert_close(two, batch)
+    assert_close(two, parts)
+
+
+def test_gradients_are_exchanged_once_for_all_accumulated_parts(runs):
+    """Three parts: the first and the middle one must not be exchanged, and must count."""
+    options = {"run__steps": 3, "optim__epsilon": 1e-3}
+    two = losses_and_weights(runs, "two", processes=2, sample__accumulate=3, **options)
+    one = losses_and_weights(runs, "one", sample__accumulate=6, **options)
+    assert_close(two, one)
+
+
+def test_a_clip_that_one_process_cannot_read_does_not_part_them(runs, tmp_path):
+    """It looks whole from outside, so that only its reader finds out; all go on, and name it."""
+    folder = write_clips(tmp_path / "some", 4)
+    damage(folder / "clip2.mp4")
+    output = runs.folder / "run"
+    settings = runs.settings(data__path=folder, run__steps=8, sample__max_bad=1, log__every=1)
+    code, _, errors = commands.run("motion", *commands.with_settings(settings), processes=2)
+    assert code == 0, errors
+    assert "stands in for" in errors
+    assert "clip2.mp4" in errors
+    assert len((output / "log.jsonl").read_text().splitlines()) == 8
+
+
+def test_too_many_bad_clips_stop_all_processes_with_a_list(runs, tmp_path):
+    folder = write_clips(tmp_path / "some", 4)
+    damage(folder / "clip1.mp4")
+    damage(folder / "clip2.mp4")
+    settings = runs.settings(data__path=folder, run__steps=20, sample__max_bad=1)
+    code, _, errors = commands.run("motion", *commands.with_settings(settings), processes=2)
+    assert code != 0
+    assert "2 clips cannot be read, and sample.max_bad is 1: clip" in errors.replace(str(folder) + "/", "")
+
+
+def damage(path):
+    """Its header says what it said; of its pictures nothing is left."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"mdat") + 4
+    end = content.index(b"moov") if content.index(b"moov") > start else len(content)
+    content[start:end] = bytes(end - start)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["missing checkpoint", "no clips"])
+def test_a_mistake_is_said_once_by_all_processes_together(runs, tmp_path, kind):
+    wrong = {"base__checkpoint": tmp_path / "no"} if kind == "missing checkpoint" else {"data__path": tmp_path / "no"}
+    code, _, errors = commands.run("motion", *commands.with_settings(runs.settings(**wrong)), processes=2)
+    assert code != 0
+    assert errors.count("animatediff_ext: ") == 1
+
+
+def test_a_taken_port_is_said_in_a_sentence(runs):
+    """Started as other launchers than torchrun do, with the port in the environment."""
+    import os
+    import socket
+    import subprocess
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1]), "WORLD_SIZE": "2", "RANK": "0"}
+        done = subprocess.run(
+            commands.train_command("motion", *commands.with_settings(runs.settings())),
+            env=commands.environment() | where,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+    assert os.environ.get("RANK") is None
+    assert done.returncode == 1
+    assert f"Port {where['MASTER_PORT']} is taken" in done.stderr
+    assert "Traceback" not in done.stderr
