@@ -55,7 +55,8 @@ class Family:
 
 
 _SD_MOTION = NoiseSchedule(kind="linear", beta_start=0.00085, beta_end=0.012)
-_SD_IMAGE = NoiseSchedule(kind="scaled_linear", beta_start=0.00085, beta_end=0.012)
+IMAGE_SCHEDULE = NoiseSchedule(kind="scaled_linear", beta_start=0.00085, beta_end=0.012)
+"""That of SD 1.5 and SDXL themselves (CompVis' v1-inference.yaml; Stability's sd_xl_base.yaml)."""
 _SDXL_MOTION = NoiseSchedule(kind="scaled_linear", beta_start=0.00085, beta_end=0.020)
 
 FAMILIES: dict[str, Family] = {
@@ -107,7 +108,7 @@ FAMILIES: dict[str, Family] = {
             base="SDXL",
             resblock_norm="clip",
             module_norm="frame",
-            schedule=_SD_IMAGE,
+            schedule=IMAGE_SCHEDULE,
             num_positions=24,
             sampler_hint="8 frames",
         ),

@@ -19,13 +19,10 @@ from diffusers import (
 )
 
 from animatediff_ext.animate import Session
-from animatediff_ext.motion import MotionModel, NoiseSchedule
+from animatediff_ext.motion import IMAGE_SCHEDULE, MotionModel, NoiseSchedule
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.spatial import Conditioning, Prediction, SpatialModel
-
-IMAGE_SCHEDULE = NoiseSchedule(kind="scaled_linear", beta_start=0.00085, beta_end=0.012)
-"""What SD 1.5 and SDXL were trained with (CompVis' v1-inference.yaml; Stability's sd_xl_base.yaml)."""
 
 MakeSampler = Callable[[NoiseSchedule, Prediction], SchedulerMixin]
 OnStep = Callable[[int, int], None]

@@ -31,8 +31,7 @@ def load_base(options: Base, device: torch.device, dtype: torch.dtype) -> Spatia
         tokenizer=options.tokenizer or None,
         prediction=options.prediction,
     )
-    spatial.to(device, dtype)
-    # They run once for each clip, so that speed hardly counts, and what they say is what is learnt from.
-    for encoder in (spatial.vae, *spatial.text_encoders):
-        encoder.float()
+    spatial.to(device)
+    # Not the VAE and the text encoders: what they say is what is learnt from, and they take little of the time.
+    spatial.unet.to(dtype)
     return spatial

@@ -18,7 +18,7 @@ def check(stage: str, config: Config, world: int = 1) -> Iterator[str]:
     """Lines for the user, as they are found out. Raises what the run itself would raise."""
     yield as_text(config)
     yield ""
-    material = gather(config, world)
+    material = gather(config, world, stills=stage == "adapter")
     yield material.catalogue.report()
     trainer = build(stage, config, Processes(), material)
     with closing(trainer):

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
+from animatediff_ext.media import MediaError
 from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
 from animatediff_ext.trainer.data.cache import TensorCache, latents_key, text_key
 from animatediff_ext.trainer.data.dataset import Example
 from animatediff_ext.trainer.data.pixels import pixels_of
 from animatediff_ext.trainer.data.take import Take
+from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.keyed import chance, generator
 
 _CAPTIONS_IN_MEMORY = 512
@@ -59,7 +61,7 @@ class Encoder:
     def held_out(self, take: Take) -> Batch:
         """A clip that is not trained on, with its caption."""
         latents = self._cache.get(latents_key(take, self._spatial.vae_fingerprint))
-        pixels = None if latents else pixels_of(take)
+        pixels = None if latents else _pixels(take)
         example = Example(take=take, caption=take.clip.caption, pixels=pixels, latents=latents, bad=())
         return self._batch([example], ((self._seed, "held out", take.index),), [example.caption])
 
@@ -78,12 +80,21 @@ class Encoder:
         device = self._spatial.vae.device
         mean, std = (moments[name].to(device, torch.float32) for name in ("mean", "std"))
         noise = torch.randn(mean.shape, generator=generator(*key, "posterior"))
-        return mean + std * noise.to(device)
+        return (mean + std * noise.to(device)).contiguous()  # else the order in memory tells where they came from
 
     def _encoded(self, example: Example) -> dict[str, torch.Tensor]:
         pixels = example.pixels.to(self._spatial.vae.device)
         mean, std = self._spatial.encode_frames(pixels.float() / 127.5 - 1)
         return self._cache.put(latents_key(example.take, self._spatial.vae_fingerprint), {"mean": mean, "std": std})
+
+
+def _pixels(take: Take) -> torch.Tensor:
+    try:
+        return pixels_of(take)
+    except MediaError as error:
+        raise TrainError(
+            f"{take.clip.name}, which is held out for validation, {take.clip.complaint(error)} Replace or remove it."
+        ) from error
 
 
 class Captions:

@@ -47,13 +47,16 @@ class Material:
             yield step
 
 
-def gather(config: Config, world: int) -> Material:
-    """Find the clips and look at them. Raises `TrainError` where there is nothing to train on."""
+def gather(config: Config, world: int, *, stills: bool) -> Material:
+    """Find the clips and look at them; ``stills``: single frames of them are taken.
+
+    Raises `TrainError` where there is nothing to train on.
+    """
     if not config.data:
         raise TrainError("There is no [[data]] in the configuration: add one with the path of your clips.")
     sample = config.sample
     clips = [clip for source in config.data for clip in find_clips(source)]
-    catalogue = look_at(clips, buckets_of(sample), sample, index=Path(config.run.output) / "clips.json")
+    catalogue = look_at(clips, buckets_of(sample, stills=stills), sample, index=Path(config.run.output) / "clips.json")
     training, held_out = catalogue.hold_out(config.validate.clips, config.run.seed)
     return Material(
         plan=Plan(training, sample, seed=config.run.seed, global_batch=global_batch(sample, world)),

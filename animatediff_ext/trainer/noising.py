@@ -14,9 +14,6 @@ from animatediff_ext.trainer.config import Diffusion
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.keyed import generator
 
-IMAGE_SCHEDULE = NoiseSchedule(kind="scaled_linear", beta_start=0.00085, beta_end=0.012)
-"""That of SD 1.5 and SDXL (configs/stable-diffusion/v1-inference.yaml of CompVis/stable-diffusion)."""
-
 _LARGEST_WEIGHT = 100.0
 """1/SNR of x0 has no bound; at 20 dB of noise the frames have little in common but their layout."""
 

@@ -30,7 +30,7 @@ def train(stage: str, config: Config, *, resume: str | None = None) -> list[Path
     """
     with stop_on_signals() as stop, processes() as group:
         state = _state(stage, config, group.from_main(lambda: state_to_resume(config.run.output, resume)))
-        material = group.from_main(lambda: gather(config, group.world))
+        material = group.from_main(lambda: gather(config, group.world, stills=stage == "adapter"))
         with _out_of_memory_said(), closing(Run(stage, config, group, material, stop)) as run:
             return run.go(state)
 

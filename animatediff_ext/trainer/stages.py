@@ -21,11 +21,11 @@ from animatediff_ext.inject import (
     spatial_attention_layers,
 )
 from animatediff_ext.inject.low_rank import Layer
-from animatediff_ext.motion import FAMILIES, MotionConfig, MotionModel, NoiseSchedule
+from animatediff_ext.motion import FAMILIES, IMAGE_SCHEDULE, MotionConfig, MotionModel, NoiseSchedule
 from animatediff_ext.standalone.spatial import SpatialModel
 from animatediff_ext.trainer.config import Config, Lora
 from animatediff_ext.trainer.error import TrainError
-from animatediff_ext.trainer.noising import IMAGE_SCHEDULE, schedule_of
+from animatediff_ext.trainer.noising import schedule_of
 
 Additions = dict[str, LowRank]
 

@@ -30,16 +30,20 @@ class Validation:
     def __init__(self, trainer: Trainer, held_out: list[Take]):
         self._trainer = trainer
         self._config: Config = trainer.config
-        self._held_out = held_out
+        self._num_held_out = len(held_out)
+        # Encoded now: a clip that cannot be read is better known of before the run than in its midst.
+        self._held_out = [
+            trainer.encoder.held_out(take) for take in held_out[trainer.group.rank :: trainer.group.world]
+        ]
 
     def is_due(self, step: int) -> bool:
         options = self._config.validate
-        wanted = options.prompts or self._held_out
+        wanted = options.prompts or self._num_held_out
         return bool(options.every and wanted and (step % options.every == 0 or step == self._config.run.steps))
 
     def run(self) -> dict[str, float]:
         """Write the clips, and return the figures."""
-        losses = self._losses() if self._held_out else {}
+        losses = self._losses() if self._num_held_out else {}
         with self._trainer.as_exported():
             self._clips()
         self._trainer.group.barrier()
@@ -52,15 +56,13 @@ class Validation:
         """The mean loss over the held-out clips at each timestep, and over all timesteps."""
         trainer, group = self._trainer, self._trainer.group
         timesteps = self._config.validate.timesteps
-        mine = self._held_out[group.rank :: group.world]
         sums = [0.0] * len(timesteps)
         with trainer.as_exported():
-            for take in mine:
-                batch = trainer.encoder.held_out(take)
+            for batch in self._held_out:
                 trainer.attach(batch.num_frames)
                 for i, timestep in enumerate(timesteps):
                     sums[i] += self._loss(batch, timestep)
-        means = [total / len(self._held_out) for total in group.sums(sums)]
+        means = [total / self._num_held_out for total in group.sums(sums)]
         by_timestep = {f"validation_loss/t{timestep}": mean for timestep, mean in zip(timesteps, means, strict=True)}
         return {"validation_loss": sum(means) / len(means)} | by_timestep
 

@@ -75,7 +75,7 @@ class Runs:
 
     def made(self, stage: str, **changed) -> tuple[Trainer, Material]:
         config = self.config(stage, **changed)
-        material = gather(config, 1)
+        material = gather(config, 1, stills=stage == "adapter")
         return build(stage, config, Processes(), material), material
 
 

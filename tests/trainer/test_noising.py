@@ -5,12 +5,11 @@ import math
 import pytest
 import torch
 
-from animatediff_ext.motion import FAMILIES
+from animatediff_ext.motion import FAMILIES, IMAGE_SCHEDULE
 from animatediff_ext.trainer.config import Diffusion
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.noising import (
     DENSITIES,
-    IMAGE_SCHEDULE,
     Noising,
     schedule_of,
     without_appearance,

@@ -1,6 +1,9 @@
 """Many processes do what one does."""
 
 import json
+import os
+import socket
+import subprocess
 
 import pytest
 import torch
@@ -8,6 +11,10 @@ from safetensors.torch import load_file
 
 from tests.trainer import commands
 from tests.trainer.drawn import write_clips
+
+# Rounding must stay rounding. Adam divides by gradients, however small they are; and at 64 pixels the lowest level of
+# the UNet has one place, where a group norm has two numbers and blows their difference up.
+STEADY = {"optim__epsilon": 1e-3, "sample__buckets": '["128x128x2"]'}
 
 
 def losses_and_weights(runs, name, *, processes=1, **options):
@@ -30,7 +37,7 @@ def assert_close(one, other):
 
 def test_two_processes_are_one_with_twice_the_batch_or_twice_the_parts(runs):
     """Gradient, norm and update, with caption drop-out, noise and timesteps of each clip."""
-    options = {"run__steps": 4, "optim__epsilon": 1e-3, "sample__caption_dropout": 0.5}
+    options = STEADY | {"run__steps": 4, "sample__caption_dropout": 0.5}
     two = losses_and_weights(runs, "two", processes=2, **options)
     batch = losses_and_weights(runs, "batch", sample__batch=2, **options)
     parts = losses_and_weights(runs, "parts", sample__accumulate=2, **options)
@@ -40,42 +47,41 @@ def test_two_processes_are_one_with_twice_the_batch_or_twice_the_parts(runs):
 
 def test_gradients_are_exchanged_once_for_all_accumulated_parts(runs):
     """Three parts: the first and the middle one must not be exchanged, and must count."""
-    options = {"run__steps": 3, "optim__epsilon": 1e-3}
+    options = STEADY | {"run__steps": 3}
     two = losses_and_weights(runs, "two", processes=2, sample__accumulate=3, **options)
     one = losses_and_weights(runs, "one", sample__accumulate=6, **options)
     assert_close(two, one)
 
 
+def rotten(runs, folder, numbers):
+    """Clips that were whole when they were looked at, and are not when they are read."""
+    runs.made("motion", data__path=folder)  # leaves an index of what it has seen
+    for number in numbers:
+        path = folder / f"clip{number}.mp4"
+        facts = path.stat()
+        path.write_bytes(bytes(facts.st_size))
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
 def test_a_clip_that_one_process_cannot_read_does_not_part_them(runs, tmp_path):
-    """It looks whole from outside, so that only its reader finds out; all go on, and name it."""
+    """All go on with as many steps, and it is named once."""
     folder = write_clips(tmp_path / "some", 4)
-    damage(folder / "clip2.mp4")
-    output = runs.folder / "run"
+    rotten(runs, folder, [2])
     settings = runs.settings(data__path=folder, run__steps=8, sample__max_bad=1, log__every=1)
     code, _, errors = commands.run("motion", *commands.with_settings(settings), processes=2)
     assert code == 0, errors
-    assert "stands in for" in errors
-    assert "clip2.mp4" in errors
-    assert len((output / "log.jsonl").read_text().splitlines()) == 8
+    assert errors.count("stands in for") == 1
+    assert "some/clip2.mp4" in errors
+    assert len((runs.folder / "run" / "log.jsonl").read_text().splitlines()) == 8
 
 
 def test_too_many_bad_clips_stop_all_processes_with_a_list(runs, tmp_path):
     folder = write_clips(tmp_path / "some", 4)
-    damage(folder / "clip1.mp4")
-    damage(folder / "clip2.mp4")
+    rotten(runs, folder, [1, 2])
     settings = runs.settings(data__path=folder, run__steps=20, sample__max_bad=1)
     code, _, errors = commands.run("motion", *commands.with_settings(settings), processes=2)
     assert code != 0
-    assert "2 clips cannot be read, and sample.max_bad is 1: clip" in errors.replace(str(folder) + "/", "")
-
-
-def damage(path):
-    """Its header says what it said; of its pictures nothing is left."""
-    content = bytearray(path.read_bytes())
-    start = content.index(b"mdat") + 4
-    end = content.index(b"moov") if content.index(b"moov") > start else len(content)
-    content[start:end] = bytes(end - start)
-    path.write_bytes(content)
+    assert "2 clips cannot be read, and sample.max_bad is 1: some/clip" in errors
 
 
 @pytest.mark.parametrize("kind", ["missing checkpoint", "no clips"])
@@ -88,10 +94,6 @@ def test_a_mistake_is_said_once_by_all_processes_together(runs, tmp_path, kind):
 
 def test_a_taken_port_is_said_in_a_sentence(runs):
     """Started as other launchers than torchrun do, with the port in the environment."""
-    import os
-    import socket
-    import subprocess
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -103,7 +105,6 @@ def test_a_taken_port_is_said_in_a_sentence(runs):
             text=True,
             timeout=100,
         )
-    assert os.environ.get("RANK") is None
     assert done.returncode == 1
     assert f"Port {where['MASTER_PORT']} is taken" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,0 +1,206 @@
+"""The command line of the trainer, as its user meets it."""
+
+import dataclasses
+import sys
+
+import pytest
+
+from animatediff_ext.__main__ import main
+from animatediff_ext.motion import FAMILIES
+from animatediff_ext.trainer.config import SECTIONS, TRAINABLE_FAMILIES, Config, options
+from animatediff_ext.trainer.config_file import STAGES, as_text, commented, config_of, flat_values, read_config
+from animatediff_ext.trainer.error import TrainError
+from tests.trainer.commands import with_settings
+
+
+def test_every_example_is_a_configuration_with_the_stages_defaults(tmp_path):
+    for stage in STAGES:
+        path = tmp_path / f"{stage}.toml"
+        path.write_text(commented(stage), encoding="utf-8")
+        written, default = read_config(stage, path), read_config(stage)
+        assert dataclasses.replace(written, data=()) == dataclasses.replace(default, data=())
+        assert written.data[0].path == "clips"
+
+
+def test_every_option_of_a_stage_is_in_its_example_with_a_word_about_it():
+    text = commented("lora")
+    for section, cls in SECTIONS.items():
+        assert f"[{section}]" in text
+        for name, known in options(cls).items():
+            line = next(line for line in text.splitlines() if line.startswith(f"{name} = "))
+            assert known.api == f"{section}.{name}"
+            assert line
+
+
+def test_an_example_leaves_out_what_its_stage_does_not_read():
+    assert "[motion]" not in commented("adapter")
+    assert "[lora]" not in commented("motion")
+
+
+def test_families_that_can_be_trained_exist():
+    assert set(TRAINABLE_FAMILIES) <= set(FAMILIES)
+
+
+def test_a_configuration_survives_being_written_into_a_state():
+    config = read_config("lora", None, ["data.path=a", "data.1.path=b", "data.1.repeats=3", "optim.lr=5e-5"])
+    assert config_of(flat_values(config)) == config
+    assert "optim.lr = 5e-05" in as_text(config)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("optim.learning_rate=1", "no option optim.learning_rate: did you mean optim.lr?"),
+        ("optm.lr=1", "did you mean optim.lr?"),
+        ("sample.strid=1", "did you mean sample.stride?"),
+        ("data.pth=x", "did you mean data.path?"),
+        ("lr=1", "section.option=value"),
+        ("optim.lr", "section.option=value"),
+        ("optim.lr=fast", "optim.lr is 'fast': give a number of at least 0"),
+        ("run.steps=0", "run.steps is 0: give a whole number of at least 1"),
+        ("optim.name=sgd", "choose from adamw, adamw8bit, prodigy"),
+        ("motion.family=v4", "choose from v1, v2, v3, sdxl-beta"),
+        ('sample.buckets=["256x250x16"]', "multiples of 64"),
+        ('sample.buckets=["big"]', "WIDTHxHEIGHTxFRAMES"),
+        ("sample.buckets=[]", "sample.buckets is empty"),
+        ("diffusion.timestep_min=1000", "from 0 to 999"),
+        ("cache.folder=c", "set sample.starts"),
+    ],
+)
+def test_a_wrong_option_is_a_sentence_with_what_is_right(setting, words):
+    with pytest.raises(TrainError) as caught:
+        read_config("motion", None, [setting])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("version = 2\n", "of version 2, and this trainer reads version 1"),
+        ("[optim\nlr = 1", "is no TOML"),
+        ("lr = 1\n", "no option lr"),
+        ("[optimizer]\nlr = 1\n", "did you mean optim.lr?"),
+        ("data = 3\n", "write it as [[data]]"),
+    ],
+)
+def test_a_wrong_file_is_a_sentence(tmp_path, content, words):
+    path = tmp_path / "run.toml"
+    path.write_text(content)
+    with pytest.raises(TrainError) as caught:
+        read_config("motion", path)
+    assert words in str(caught.value)
+
+
+def test_a_single_table_of_data_is_taken_too(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('[data]\npath = "x"\n')
+    assert read_config("motion", path).data[0].path == "x"
+
+
+def test_settings_win_over_the_file_and_the_file_over_the_stage(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('[lora]\nrank = 7\n[run]\nname = "file"\n')
+    config = read_config("adapter", path, ["run.name=said"])
+    assert (config.lora.rank, config.run.name, config.sample.batch) == (7, "said", 8)
+
+
+def test_init_writes_a_new_file_and_never_over_one(tmp_path, capsys):
+    path = tmp_path / "run.toml"
+    assert main(["train", "init", "motion", str(path)]) == 0
+    assert read_config("motion", path)
+    assert main(["train", "init", "motion", str(path)]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert main(["train", "init", "adapter"]) == 0
+    assert capsys.readouterr().out == commented("adapter")
+
+
+def test_check_shows_the_run_its_size_and_its_data_and_trains_nothing(runs, capsys):
+    words = with_settings(runs.settings(optim__lr=5e-5, sample__batch=2))
+    assert main(["train", "check", "motion", *words, "--processes", "2"]) == 0
+    shown = capsys.readouterr().out
+    for part in (
+        "optim.lr = 5e-05",
+        "5 clips in 1 bucket (64x64x4: 5).",
+        "million parameters are trained",
+        "6 steps of 4 clips; one pass over the data takes 2",
+        "GiB for each process",
+    ):
+        assert part in shown
+    assert not list(runs.folder.rglob("*.state"))
+    assert not list(runs.folder.rglob("*.safetensors"))
+
+
+def test_check_counts_the_parameters_and_less_memory_with_checkpointing(runs):
+    from animatediff_ext.trainer.memory import estimate
+
+    needs = {on: estimate(runs.trainer("motion", precision__gradient_checkpointing=on)) for on in ("true", "false")}
+    assert needs["true"].activations < needs["false"].activations
+    assert needs["true"].trained == needs["false"].trained
+    trainer = runs.trainer("motion")
+    assert needs["true"].trained == 16 * sum(p.numel() for p in trainer.parameters)
+
+
+@pytest.mark.parametrize(
+    ("stage", "changed", "words"),
+    [
+        ("motion", {"base__checkpoint": ""}, "base.checkpoint is empty"),
+        ("motion", {"base__checkpoint": "/no/such.safetensors"}, "is not there"),
+        ("motion", {"data__path": "/no/such"}, "/no/such"),
+        ("motion", {"motion__family": "sdxl-beta"}, "choose one of v1, v2, v3"),
+        ("motion", {"sample__stride": 50}, "nothing to train on"),
+        ("lora", {}, "motion.init is empty"),
+        ("lora", {"motion__init": "/no/such.safetensors"}, "is not there"),
+        ("motion", {"adapter__path": "/no/such.safetensors"}, "is not there"),
+        ("motion", {"diffusion__zero_terminal_snr": "true"}, "v-prediction"),
+        ("motion", {"validate__clips": 5}, "validate.clips is 5"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_sentence_and_status_1(runs, capsys, stage, changed, words):
+    assert main(["train", stage, *with_settings(runs.settings(**changed))]) == 1
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("animatediff_ext: ") == 1
+    assert "Traceback" not in message
+
+
+def test_a_file_of_another_kind_is_named_for_what_it_is(runs, motion_module, capsys):
+    assert main(["train", "motion", *with_settings(runs.settings(base__checkpoint=motion_module))]) == 1
+    assert "motion module" in capsys.readouterr().err
+    assert main(["train", "motion", *with_settings(runs.settings(adapter__path=motion_module))]) == 1
+    assert "is a motion module, not a LoRA" in capsys.readouterr().err
+
+
+def test_a_missing_caption_is_an_error_that_names_the_clip(runs, tmp_path, capsys, clips):
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    (folder / "clip.mp4").write_bytes((clips / "clip0.mp4").read_bytes())
+    assert main(["train", "motion", *with_settings(runs.settings(data__path=folder))]) == 1
+    assert "clip.mp4" in capsys.readouterr().err
+    settings = runs.settings(data__path=folder, data__caption="a disc", run__steps=1)
+    assert main(["train", "motion", *with_settings(settings)]) == 0
+
+
+@pytest.mark.parametrize(("name", "package"), [("adamw8bit", "bitsandbytes"), ("prodigy", "prodigyopt")])
+def test_an_optimizer_whose_package_is_missing_says_so(runs, monkeypatch, capsys, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, f"{package}.optim", None)
+    assert main(["train", "motion", *with_settings(runs.settings(optim__name=name))]) == 1
+    assert f"pip install {package}" in capsys.readouterr().err
+
+
+def test_help_needs_neither_torch_nor_diffusers(tmp_path):
+    import subprocess
+
+    from tests.trainer.commands import environment
+
+    code = (
+        "import sys; from animatediff_ext.__main__ import _parser; _parser(); "
+        "print({'torch', 'diffusers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_default_configuration_is_one(capsys):
+    assert Config() == read_config("motion")

@@ -1,0 +1,117 @@
+"""Looking at a run shows what it does, and does not disturb it."""
+
+import json
+
+import pytest
+import torch
+
+from animatediff_ext.media import probe
+from animatediff_ext.trainer.run import train
+from tests.models.spatial import write_file
+from tests.trainer.test_resume import assert_same, state_of
+
+WATCHED = {
+    "validate__every": 2,
+    "validate__prompts": '["a red cat", "a dog"]',
+    "validate__steps": 2,
+    "validate__cfg": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def personalised(tmp_path_factory):
+    return write_file(tmp_path_factory.mktemp("checkpoints") / "painted.safetensors", "SD 1.5")
+
+
+@pytest.mark.parametrize("stage", ["adapter", "motion", "lora"])
+def test_a_watched_run_is_the_same_bit_by_bit(runs, motion_module, personalised, stage):
+    options = {
+        "adapter": {"sample__buckets": '["64x64x1"]'},
+        "motion": {"ema__decay": 0.9, "precision__gradient_checkpointing": "true"},
+        "lora": {"motion__init": motion_module, "sample__workers": 2},
+    }[stage]
+    options |= {"validate__clips": 1, "run__steps": 4}
+    random_state = torch.get_rng_state()
+    train(stage, runs.config(stage, run__output=runs.folder / "alone", **options))
+    watched = WATCHED | {"validate__checkpoints": f'["{personalised}"]'}
+    train(stage, runs.config(stage, run__output=runs.folder / "watched", **options, **watched))
+    assert_same(state_of(runs.folder / "alone", 4), state_of(runs.folder / "watched", 4))
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_clips_are_made_on_the_base_and_on_personalised_checkpoints(runs, base, personalised):
+    options = WATCHED | {"validate__checkpoints": f'["{personalised}"]', "validate__size": "64x128x3"}
+    train("motion", runs.config("motion", run__steps=2, **options))
+    folder = runs.folder / "run" / "validation" / "step-00000002"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "painted-1.gif",
+        "painted-2.gif",
+        "tiny-1.gif",
+        "tiny-2.gif",
+    ]
+    found = probe(folder / "painted-2.gif")
+    assert (found.width, found.height, found.num_frames) == (64, 128, 3)
+    assert found.fps == pytest.approx(8, rel=0.02)  # GIF counts in hundredths of a second
+    assert found.comment == "a dog"
+
+
+def test_clips_change_with_training_and_not_with_the_time_of_day(runs):
+    options = WATCHED | {"validate__every": 1, "run__steps": 2, "optim__lr": 1e-2}
+    for name in "ab":
+        train("motion", runs.config("motion", run__output=runs.folder / name, **options))
+    clips = {path.relative_to(runs.folder): path.read_bytes() for path in runs.folder.rglob("*.gif")}
+    assert len(clips) == 8
+    for path, content in clips.items():
+        if path.parts[0] == "a":
+            assert content == clips["b" / path.relative_to("a")]
+    steps = runs.folder / "a" / "validation"
+    assert (steps / "step-00000001" / "tiny-1.gif").read_bytes() != (
+        steps / "step-00000002" / "tiny-1.gif"
+    ).read_bytes()
+
+
+def test_the_loss_of_held_out_clips_is_at_fixed_timesteps_and_of_all_captions(runs):
+    options = {
+        "validate__every": 2,
+        "validate__clips": 2,
+        "validate__timesteps": "[200, 800]",
+        "sample__caption_dropout": 1,
+        "optim__lr": 0,
+    }
+    train("motion", runs.config("motion", run__steps=4, **options))
+    lines = [json.loads(line) for line in (runs.folder / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [line for line in lines if "validation_loss" in line]
+    assert [line["step"] for line in losses] == [2, 4]
+    first, second = losses
+    assert first.keys() == {"step", "validation_loss", "validation_loss/t200", "validation_loss/t800"}
+    assert first | {"step": 4} == second  # nothing is learnt at a rate of zero, so nothing changes
+    mean = (first["validation_loss/t200"] + first["validation_loss/t800"]) / 2
+    assert first["validation_loss"] == pytest.approx(mean)
+
+
+def test_held_out_clips_are_not_trained_on(runs):
+    _, material = runs.made("motion", validate__clips=2)
+    held_out = {take.clip.name for take in material.held_out}
+    trained = {take.clip.name for step in range(20) for take in material.plan.takes(step)}
+    assert len(held_out) == 2
+    assert len(trained) == 3
+    assert not held_out & trained
+
+
+def test_two_processes_share_the_clips(runs, personalised):
+    from tests.trainer import commands
+
+    options = WATCHED | {"validate__checkpoints": f'["{personalised}"]', "validate__clips": 2, "run__steps": 2}
+    settings = runs.settings(**options)
+    code, _, errors = commands.run("motion", *commands.with_settings(settings), processes=2)
+    assert code == 0, errors
+    assert len(list((runs.folder / "run" / "validation").rglob("*.gif"))) == 4
+    assert '"validation_loss"' in (runs.folder / "run" / "log.jsonl").read_text()
+
+
+def test_curves_are_written_for_tensorboard(runs):
+    event_file_loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    train("motion", runs.config("motion", run__steps=2, log__every=1, log__tensorboard="true"))
+    (file,) = (runs.folder / "run" / "tensorboard").iterdir()
+    tags = {value.tag for event in event_file_loader.EventFileLoader(str(file)).Load() for value in event.summary.value}
+    assert tags >= {"loss", "learning_rate", "gradient_norm", "clips_per_s", "waiting_for_data", "peak_memory_gib"}
