@@ -21,7 +21,7 @@ from animatediff_ext.motion.layers import JointProjection
 
 
 class LowRank(nn.Module):
-    """x ↦ scale · up down x. It starts as zero: ``down`` is random, ``up`` is not."""
+    """x ↦ scale · up down x, in its own dtype. It starts as zero: ``down`` is random, ``up`` is not."""
 
     def __init__(self, num_in: int, num_out: int, rank: int, scale: float = 1.0):
         super().__init__()
@@ -54,23 +54,32 @@ class Layer:
     num_parts: int = 1
 
 
-def motion_attention_layers(motion: MotionModel) -> dict[str, Layer]:
-    """q, k, v and output of every temporal attention, under their names in files."""
+def motion_layers(motion: MotionModel) -> dict[str, Layer]:
+    """Every linear layer of the motion modules, under its name in files. MotionDirector's LoRAs have feed-forwards."""
     layers = {}
     for name, module in motion.named_modules():
         if isinstance(module, JointProjection):
-            attention = name.removesuffix("to_qkv")
-            num_out, num_in = module.weight.shape
-            for i, part in enumerate(module.PARTS):
-                layers[attention + part] = Layer(
-                    module=module, num_in=num_in, num_out=num_out // 3, part=i, num_parts=3
-                )
-        elif name.endswith(".to_out.0"):
+            layers |= _parts(name.removesuffix("to_qkv"), module)
+        elif isinstance(module, nn.Linear):
             layers[name] = _whole(module)
     return layers
 
 
-_SPATIAL = re.compile(r".*\.attn\d\.to_(?:q|k|v|out\.0)")
+def motion_attention_layers(motion: MotionModel) -> dict[str, Layer]:
+    """q, k, v and output of every temporal attention: the layers of the official motion LoRAs."""
+    return {name: layer for name, layer in motion_layers(motion).items() if ".attention_blocks." in name}
+
+
+def _parts(attention: str, module: JointProjection) -> dict[str, Layer]:
+    num_parts = len(module.PARTS)
+    num_out, num_in = module.weight.shape
+    return {
+        attention + name: Layer(module=module, num_in=num_in, num_out=num_out // num_parts, part=i, num_parts=num_parts)
+        for i, name in enumerate(module.PARTS)
+    }
+
+
+_SPATIAL = re.compile(r".*\.attentions\.\d+\..*\.attn\d\.to_(?:q|k|v|out\.0)")
 
 
 def spatial_attention_layers(unet: nn.Module) -> dict[str, Layer]:
@@ -86,24 +95,30 @@ def _whole(module: nn.Module) -> Layer:
 def low_rank_added(
     layers: Mapping[str, Layer], additions: Mapping[str, LowRank], strength: float = 1.0
 ) -> Iterator[None]:
-    """Add ``strength`` times each addition to the layer of the same name; every name must be there."""
-    by_module: dict[nn.Module, dict[int, LowRank]] = {}
+    """Add ``strength`` times each addition to the layer of the same name. These may nest: then all are added.
+
+    Every name has to be in ``layers``, and every addition of its layer's sizes; `LoraFile.for_layers` sees to it for
+    files. An addition may be of another dtype than its layer: it computes in its own, the sum is in the layer's.
+    """
+    by_module: dict[nn.Module, list[LowRank | None]] = {}
     for name, addition in additions.items():
-        by_module.setdefault(layers[name].module, {})[layers[name].part] = addition
-    num_parts = {layer.module: layer.num_parts for layer in layers.values()}
+        assert name in layers, f"{name} is not among the layers, such as {next(iter(layers), 'none')}"
+        layer, sizes = layers[name], (addition.down.shape[1], addition.up.shape[0])
+        assert sizes == (layer.num_in, layer.num_out), f"{name} has sizes {layer.num_in, layer.num_out}, not {sizes}"
+        by_module.setdefault(layer.module, [None] * layer.num_parts)[layer.part] = addition
     with ExitStack() as undo:
         for module, parts in by_module.items():
-            hook = _adding([parts.get(i) for i in range(num_parts[module])], strength)
-            undo.callback(module.register_forward_hook(hook).remove)
+            undo.callback(module.register_forward_hook(_adding(parts, strength)).remove)
         yield
 
 
 def _adding(parts: list[LowRank | None], strength: float) -> Callable:
     def hook(_module, args: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
         x = args[0]
-        if len(parts) == 1:
-            return output + (strength * parts[0](x)).to(output.dtype)
-        chunks = zip(output.chunk(len(parts), dim=-1), parts, strict=True)
-        return torch.cat([y if part is None else y + (strength * part(x)).to(y.dtype) for y, part in chunks], dim=-1)
+        sums = [
+            y if part is None else y + (strength * part(x)).to(y.dtype)
+            for y, part in zip(output.chunk(len(parts), dim=-1), parts, strict=True)
+        ]
+        return sums[0] if len(sums) == 1 else torch.cat(sums, dim=-1)
 
     return hook

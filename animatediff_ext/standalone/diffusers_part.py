@@ -20,7 +20,11 @@ def load_part(kind: type[nn.Module], folder: Path) -> nn.Module:
     try:
         with torch.random.fork_rng(devices=[]):  # some versions draw weights before they replace them
             model, found = kind.from_pretrained(
-                folder, local_files_only=True, variant=_variant(folder), output_loading_info=True
+                folder,
+                local_files_only=True,
+                variant=_variant(folder),
+                output_loading_info=True,
+                low_cpu_mem_usage=False,  # the other way needs a package more
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)

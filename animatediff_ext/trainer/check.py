@@ -19,7 +19,7 @@ def check(stage: str, config: Config, world: int = 1) -> Iterator[str]:
     yield as_text(config)
     yield ""
     material = gather(config, world, stills=stage == "adapter")
-    yield material.catalogue.report()
+    yield material.report()
     trainer = build(stage, config, Processes(), material)
     with closing(trainer):
         yield _parameters(trainer)

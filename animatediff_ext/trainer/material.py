@@ -27,6 +27,11 @@ class Material:
     held_out: list[Take]
     cache: TensorCache
 
+    def report(self) -> str:
+        """What is used and what is not, in a sentence or two."""
+        held_out = f" {len(self.held_out)} of them held out for validation." if self.held_out else ""
+        return self.catalogue.report() + held_out
+
     def steps(
         self, config: Config, group: Processes, vae_fingerprint: str, first: int
     ) -> Iterator[list[list[Example]]]:

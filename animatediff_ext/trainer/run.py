@@ -64,7 +64,7 @@ class Run:
 
     def go(self, state: State | None) -> list[Path]:
         """From a state or the beginning to the end, or to where somebody stops it."""
-        self._progress.say(self._material.catalogue.report())
+        self._progress.say(self._material.report())
         if state is not None:
             self._trainer.restore(state)
             self._progress.say(f"Going on after step {state['step']}.{_differences(self._config, state)}")
