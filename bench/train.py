@@ -12,6 +12,7 @@ of a model with SD 1.5's sizes, which takes up to 16 GB and some twenty minutes 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import statistics
 import time
@@ -70,10 +71,12 @@ class Sizes:
     vae: tuple[int, ...] = (128, 256, 512, 512)
     text: int = 768
     text_layers: int = 12
+    rank: int = 64
+    """Of LoRAs."""
 
 
 SD15 = Sizes()
-TINY = Sizes(unet=(32, 64, 64, 64), vae=(32, 32, 64, 64), text=64, text_layers=3)
+TINY = Sizes(unet=(32, 64, 64, 64), vae=(32, 32, 64, 64), text=64, text_layers=3, rank=4)
 
 
 def random_model(sizes: Sizes) -> SpatialModel:
@@ -162,10 +165,13 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
+    """Memory in bytes."""
+
     clips_per_s: float
     peak: int
+    resident: int
+    """The peak of a process that does not give every block back at once: with the gaps that malloc leaves."""
     estimated: int
-    """Both in bytes."""
     estimate_s: float
 
 
@@ -178,7 +184,7 @@ SETTINGS = (
     Setting(amp="bf16", checkpointing=True),
     Setting(stage="lora"),
     Setting(stage="lora", checkpointing=True),
-    Setting(stage="lora", amp="bf16"),
+    Setting(stage="lora", amp="bf16", checkpointing=True),
     Setting(stage="adapter", batch=8),
     Setting(stage="adapter", batch=8, checkpointing=True),
 )
@@ -195,14 +201,18 @@ SD15_SETTINGS = (
 
 
 def compare_settings(settings: tuple[Setting, ...], sizes: Sizes, size: str, threads: int, folder: Path) -> None:
-    print(f"\nSettings, {size} (adapter: stills of it), {threads} threads; memory in MiB")
-    print(f"{'':42}  clips/s     peak  estimate  est./peak  (estimated in)")
+    print(f"\nSettings, {size} (adapter: stills of it); memory in MiB")
+    print(f"{'':42}clips/s      peak  estimate            made in   with gaps")
     init = folder / "motion.safetensors"
     alone(write_motion_module, sizes, init)
     for setting in settings:
         found = alone(measured, setting, sizes, size, threads, init)
-        mib = f"{found.peak / 2**20:9,.0f} {found.estimated / 2**20:9,.0f} {found.estimated / found.peak:9.2f}x"
-        print(f"{setting!s:42} {found.clips_per_s:8.3f}{mib}  {found.estimate_s:8.1f} s", flush=True)
+        peak, needed, resident = (n / 2**20 for n in (found.peak, found.estimated, found.resident))
+        print(
+            f"{setting!s:40} {found.clips_per_s:8.3f} {peak:9,.0f} {needed:9,.0f} ({needed / peak:4.2f}x) "
+            f"{found.estimate_s:8.1f} s {resident:11,.0f}",
+            flush=True,
+        )
 
 
 def alone(run: Callable[..., T], *args) -> T:
@@ -212,8 +222,33 @@ def alone(run: Callable[..., T], *args) -> T:
 
 
 def measured(setting: Setting, sizes: Sizes, size: str, threads: int, init: Path) -> Measured:
-    """Encode a batch, take one step to warm up, then as many as fit into a few seconds, at least one."""
+    """Encode a batch; then two steps for the memory, and as many as fit into some seconds for the time."""
     torch.set_num_threads(threads)
+    malloc_keeps(False)
+    trainer, examples = trainer_of(Setting(amp=setting.amp), TINY, "64x64x2", init)
+    trainer.train_step([examples])  # what this loads and compiles is no memory of the model
+    del trainer, examples
+    before = memory("VmRSS")
+    trainer, examples = trainer_of(setting, sizes, size, init)
+    steps = [seconds(partial(trainer.train_step, [examples]))[0] for _ in range(2)]
+    peak = memory("VmHWM") - before
+    malloc_keeps(True)
+    steps.clear()
+    while sum(steps) < 5:
+        steps.append(seconds(partial(trainer.train_step, [examples]))[0])
+    resident = memory("VmHWM") - before
+    estimate_s, needed = seconds(partial(estimate, trainer))
+    return Measured(
+        clips_per_s=setting.batch / statistics.median(steps),
+        peak=peak,
+        resident=resident,
+        estimated=needed.total,
+        estimate_s=estimate_s,
+    )
+
+
+def trainer_of(setting: Setting, sizes: Sizes, size: str, init: Path) -> tuple[Trainer, list[Example]]:
+    """With a batch that has just been encoded, whose memory belongs to the step's."""
     config = config_of(
         setting.stage,
         sample__buckets=json.dumps([size]),
@@ -221,39 +256,20 @@ def measured(setting: Setting, sizes: Sizes, size: str, threads: int, init: Path
         precision__amp=setting.amp,
         precision__gradient_checkpointing=json.dumps(setting.checkpointing),
         motion__init=init if setting.stage == "lora" else "",
+        lora__rank=sizes.rank,
     )
-    load_kernels()
-    before = memory("VmRSS")
     trainer = random_trainer(setting.stage, config, sizes, TensorCache("", "float16"))
-    forget_peak()
+    forget_peak()  # of making the model
     (bucket,) = buckets_of(config.sample, stills=setting.stage == "adapter")
-    examples = [encoded_example(trainer.stage.spatial, bucket, number) for number in range(setting.batch)]
-    trainer.train_step([examples])
-    times = []
-    while sum(times) < 5:
-        times.append(seconds(partial(trainer.train_step, [examples]))[0])
-    peak = memory("VmHWM") - before
-    estimate_s, needed = seconds(partial(estimate, trainer))
-    return Measured(
-        clips_per_s=setting.batch / statistics.median(times), peak=peak, estimated=needed.total, estimate_s=estimate_s
-    )
+    return trainer, [encoded_example(trainer.stage.spatial, bucket, number) for number in range(setting.batch)]
 
 
 def encoded_example(spatial: SpatialModel, bucket: Bucket, index: int) -> Example:
-    """Of a clip that was read and encoded."""
     pixels = torch.rand(bucket.num_frames, 3, bucket.height, bucket.width, device=DEVICE) * 2 - 1
     mean, std = spatial.encode_frames(pixels)
     clip = Clip(name="noise", path="", caption=CAPTION)
     take = Take(clip=clip, bucket=bucket, frames=tuple(range(bucket.num_frames)), flip=False, index=index)
     return Example(take=take, caption=CAPTION, pixels=None, latents={"mean": mean, "std": std}, bad=())
-
-
-def load_kernels() -> None:
-    """What the first operations of a process load and compile is no memory of the model."""
-    x = torch.rand(1, 32, 8, 8, device=DEVICE)
-    net = nn.Sequential(nn.Conv2d(32, 32, 3), nn.GroupNorm(8, 32), nn.SiLU(), nn.Linear(6, 6)).to(DEVICE)
-    net(x).sum().backward()
-    synchronise()
 
 
 def memory(which: str) -> int:
@@ -269,6 +285,17 @@ def forget_peak() -> None:
         torch.cuda.reset_peak_memory_stats()
     else:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5)
+
+
+def malloc_keeps(keeps: bool) -> None:
+    """Whether glibc may keep what is freed: as it does by itself after a while, or no block of 64 KiB or more."""
+    if DEVICE.type == "cpu":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**25 if keeps else 2**16)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**26 if keeps else 2**16)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 # ---- the loop against bare passes, and waiting for data ----

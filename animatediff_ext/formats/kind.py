@@ -81,7 +81,7 @@ def is_fancyvideo(layout: Layout) -> bool:
 
 def is_motion_module(layout: Layout) -> bool:
     # whatever else is in the file (a whole video UNet, optimizer state), except for LoRAs of motion modules
-    return any(re.search(_MOTION, name) and not re.search(_LORA, name) for name in layout.tensors)
+    return any(re.search(_MOTION, name) and not re.search(rf"{_LORA}|\.alpha$", name) for name in layout.tensors)
 
 
 def is_motion_lora(layout: Layout) -> bool:
@@ -90,7 +90,7 @@ def is_motion_lora(layout: Layout) -> bool:
 
 def is_domain_adapter(layout: Layout) -> bool:
     # v3_sd15_adapter.ckpt: attention processors of the image layers, named without "unet."
-    return layout.has(r"^(?:down|up|mid)_block.*\.attentions\..*processor\.to_\w+_lora\.")
+    return layout.has(r"^(?:state_dict\.|module\.)*(?:down|up|mid)_block.*\.attentions\..*processor\.to_\w+_lora\.")
 
 
 def is_lora(layout: Layout) -> bool:

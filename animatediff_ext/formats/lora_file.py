@@ -82,8 +82,8 @@ class LoraFile:
         if strange:
             raise FormatError.about(
                 self.path,
-                f"is for {len(wanted)} layers, of which {len(strange)} are not in this model or take no LoRA here "
-                f"({strange[0]} among them): {_ADVICE}",
+                f"has matrices for layers that are not in this model or take no LoRA here, {strange[0]} among them "
+                f"({len(strange)} of {len(wanted)}): {_ADVICE}",
             )
 
     def _check_sizes(self, name: str, pair: Matrices, layer: LinearSizes) -> None:
@@ -115,7 +115,8 @@ def load_lora(path: str | Path) -> LoraFile:
     # An alpha of a motion module's layer has a name like one of its weights, so it may not tell the kind.
     kind = kind_of({name: tensor for name, tensor in file.layout.items() if not name.endswith(".alpha")})
     if kind.name not in _LORAS:
-        raise _no_lora(file, kind.what, kind.belongs if kind.name != "unknown" else "")
+        belongs = f" {kind.belongs}" if kind.belongs and kind.name != "unknown" else ""
+        raise FormatError.about(file.path, f"is {kind.what}, not a LoRA.{belongs}")
     found = _parts_by_layer(file)
     tensors = file.read([name for parts in found.values() for name in parts.values()])
     peft = _peft_settings(file)
@@ -125,10 +126,6 @@ def load_lora(path: str | Path) -> LoraFile:
         scale = _scale(file, layer, tensors.get(parts.get("alpha")), peft, parts["down"], rank=down.shape[0])
         matrices[layer] = (down, up if scale == 1 else up.float() * scale)
     return LoraFile(path=file.path, kind=kind.name, matrices=matrices, metadata=file.metadata)
-
-
-def _no_lora(file: TensorFile, what: str, belongs: str) -> FormatError:
-    return FormatError.about(file.path, f"is {what}, not a LoRA. {belongs}".rstrip())
 
 
 # A block of the UNet behind any prefix (lora_unet_, unet., state_dict.module. …); else what a prefix says to be of one.

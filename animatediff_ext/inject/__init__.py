@@ -5,6 +5,7 @@ from animatediff_ext.inject.low_rank import (
     LowRank,
     low_rank_added,
     motion_attention_layers,
+    motion_layers,
     spatial_attention_layers,
 )
 from animatediff_ext.inject.placement import Placement
@@ -24,6 +25,7 @@ __all__ = [
     "low_rank_added",
     "misfit",
     "motion_attention_layers",
+    "motion_layers",
     "sites_of",
     "spatial_attention_layers",
     "stream_major",

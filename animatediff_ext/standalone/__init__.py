@@ -1,8 +1,24 @@
-"""A host on diffusers and transformers, with no WebUI: the spatial (image) model, and animating with it."""
+"""A host on diffusers and transformers, with no WebUI: the spatial (image) model, and animating with it.
 
-from animatediff_ext.standalone.error import SpatialModelError
-from animatediff_ext.standalone.load import load_spatial_model
-from animatediff_ext.standalone.sampling import SAMPLERS, animate
-from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
+The names below are imported when they are asked for: the command line reads its options here, and help needs no torch.
+"""
 
-__all__ = ["SAMPLERS", "Conditioning", "SpatialModel", "SpatialModelError", "animate", "load_spatial_model"]
+from importlib import import_module
+
+_HOME = {
+    "Conditioning": "spatial",
+    "SAMPLERS": "samplers",
+    "SpatialModel": "spatial",
+    "SpatialModelError": "error",
+    "Start": "sampling",
+    "animate": "sampling",
+    "load_spatial_model": "load",
+}
+
+__all__ = ["SAMPLERS", "Conditioning", "SpatialModel", "SpatialModelError", "Start", "animate", "load_spatial_model"]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -5,93 +5,65 @@ Axes: b rows at the UNet, f frames, c channels, h height, w width (of latents).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-    LCMScheduler,
-    SchedulerMixin,
-)
+from diffusers import SchedulerMixin
 
 from animatediff_ext.animate import Session
-from animatediff_ext.motion import IMAGE_SCHEDULE, MotionModel, NoiseSchedule
+from animatediff_ext.motion import IMAGE_SCHEDULE, MotionModel
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
-from animatediff_ext.standalone.spatial import Conditioning, Prediction, SpatialModel
+from animatediff_ext.standalone.free_init import FRESH_SEED_OFFSET, sample_repeatedly
+from animatediff_ext.standalone.samplers import SAMPLERS
+from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
 
-MakeSampler = Callable[[NoiseSchedule, Prediction], SchedulerMixin]
 OnStep = Callable[[int, int], None]
 """``on_step(steps done, steps in all)``, after each step; it may raise to stop."""
 
 
-def ddim(schedule: NoiseSchedule, prediction: Prediction) -> DDIMScheduler:
-    """As the official AnimateDiff samples (configs/inference/*.yaml: steps_offset 1, clip_sample false)."""
-    return DDIMScheduler(
-        **_common(schedule, prediction),
-        timestep_spacing="leading",
-        steps_offset=1,
-        clip_sample=False,
-        set_alpha_to_one=True,
-    )
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Pictures that sampling starts from, in place of noise alone."""
+
+    latents: torch.Tensor
+    """``(f c h w)`` float32"""
+    strength: float
+    """Share of the steps that are taken, from the noise of the first of them on: at 0 the pictures stay as they are, at
+    1 nothing is left of them."""
 
 
-def euler(schedule: NoiseSchedule, prediction: Prediction) -> EulerDiscreteScheduler:
-    return EulerDiscreteScheduler(**_common(schedule, prediction), timestep_spacing="linspace")
-
-
-def euler_sgm_uniform(schedule: NoiseSchedule, prediction: Prediction) -> EulerDiscreteScheduler:
-    """For AnimateDiff-Lightning (its model card: trailing timesteps, which WebUIs call SGM Uniform)."""
-    return EulerDiscreteScheduler(**_common(schedule, prediction), timestep_spacing="trailing")
-
-
-def euler_ancestral(schedule: NoiseSchedule, prediction: Prediction) -> EulerAncestralDiscreteScheduler:
-    return EulerAncestralDiscreteScheduler(**_common(schedule, prediction), timestep_spacing="linspace")
-
-
-def dpm_plus_plus_2m(schedule: NoiseSchedule, prediction: Prediction) -> DPMSolverMultistepScheduler:
-    """With Karras' sigmas (Karras et al., arXiv 2206.00364), as WebUIs take by default for this sampler."""
-    return DPMSolverMultistepScheduler(
-        **_common(schedule, prediction), algorithm_type="dpmsolver++", solver_order=2, use_karras_sigmas=True
-    )
-
-
-def lcm(schedule: NoiseSchedule, prediction: Prediction) -> LCMScheduler:
-    """For AnimateLCM and other latent consistency models (Luo et al., arXiv 2310.04378)."""
-    return LCMScheduler(**_common(schedule, prediction))
-
-
-SAMPLERS: dict[str, MakeSampler] = {
-    "DDIM": ddim,
-    "Euler": euler,
-    "Euler SGM Uniform": euler_sgm_uniform,
-    "Euler a": euler_ancestral,
-    "DPM++ 2M": dpm_plus_plus_2m,
-    "LCM": lcm,
-}
-
-
-def _common(schedule: NoiseSchedule, prediction: Prediction) -> dict:
-    return {
-        "num_train_timesteps": schedule.num_timesteps,
-        "beta_schedule": schedule.kind,
-        "beta_start": schedule.beta_start,
-        "beta_end": schedule.beta_end,
-        "prediction_type": {"epsilon": "epsilon", "v": "v_prediction"}[prediction],
-    }
-
-
-@torch.no_grad()
 def animate(
     spatial: SpatialModel,
     motion: MotionModel | None,
     *,
     prompt: str,
     negative: str = "",
+    clip_skip: int = 1,
+    cfg: float = 7.5,
+    **how,
+) -> torch.Tensor:
+    """Latents of one clip, ``(f c h w)`` float32 on the model's device; `SpatialModel.decode` makes frames of them.
+
+    With ``cfg`` up to 1 the negative prompt has no effect and is not computed. The other arguments are those of
+    `sample`.
+    """
+    return sample(spatial, motion, encoded(spatial, prompt, negative, clip_skip, cfg), cfg=cfg, **how)
+
+
+def encoded(spatial: SpatialModel, prompt: str, negative: str, clip_skip: int, cfg: float) -> Conditioning:
+    """The rows that `sample` wants: negative and prompt, or where nothing is guided the prompt alone."""
+    return spatial.encode_text([negative, prompt] if cfg > 1 else [prompt], clip_skip)
+
+
+@torch.no_grad()
+def sample(
+    spatial: SpatialModel,
+    motion: MotionModel | None,
+    conditioning: Conditioning,
+    *,
     animation: Animation,
     width: int,
     height: int,
@@ -99,36 +71,88 @@ def animate(
     cfg: float = 7.5,
     seed: int = 0,
     sampler: str = "DDIM",
+    start: Start | None = None,
+    streams_at_once: int | None = None,
     on_step: OnStep | None = None,
 ) -> torch.Tensor:
-    """Latents of one clip, ``(f c h w)`` float32 on the model's device; `SpatialModel.decode` makes frames of them.
+    """Latents of one clip, ``(f c h w)`` float32 on the UNet's device.
 
-    ``width`` and ``height`` are in pixels. Without motion modules the frames are stills that know nothing of each
-    other. With ``cfg`` up to 1 the negative prompt has no effect and is not computed. Nothing stays attached to the
-    UNet, and no global random state is read or changed.
+    ``conditioning`` has the rows of `encoded`, once for all frames. ``width`` and ``height`` are in pixels. Without
+    motion modules the frames are stills that know nothing of each other. ``streams_at_once=1`` runs negative and
+    prompt one after the other, to save memory. With FreeInit the clip is sampled several times, and steps count on.
+    Nothing stays attached to the UNet, and no global random state is read or changed.
 
     Raises `SettingsError` for values that cannot be, and `inject.MisfitError` for motion modules of another kind.
     """
     animation = animation.resolved()
     _check(spatial, width=width, height=height, num_steps=num_steps, sampler=sampler)
     schedule = motion.config.family.schedule if motion else IMAGE_SCHEDULE
-    scheduler = SAMPLERS[sampler](schedule, spatial.prediction)
     device = spatial.unet.device
-    _set_steps(scheduler, num_steps, sampler, device)
-
+    conditioning = conditioning.to(device, spatial.unet.dtype).repeat_frames(animation.num_frames)
     size = (spatial.unet.config.in_channels, height // spatial.vae_factor, width // spatial.vae_factor)
-    noise, generators = seeded_frames(seed, animation.num_frames, size)
-    x = noise.to(device) * scheduler.init_noise_sigma  # f c h w
-    prompts = [negative, prompt] if cfg > 1 else [prompt]
-    conditioning = spatial.encode_text(prompts).repeat_frames(animation.num_frames)
-    with _predictor(spatial, motion, animation) as predict:
-        for step, timestep in enumerate(scheduler.timesteps):
-            scaled = scheduler.scale_model_input(x, timestep)
-            prediction = _guided(predict(step, scaled.repeat(len(prompts), 1, 1, 1), timestep, conditioning), cfg)
-            x = _stepped(scheduler, prediction, timestep, x, generators)
-            if on_step:
-                on_step(step + 1, num_steps)
-    return x
+    free_init = animation.free_init
+    rounds = free_init.num_iterations if free_init.enabled else 1
+    count = _Counter(on_step, rounds * steps_taken(num_steps, start))
+
+    def noise(offset: int = 0) -> torch.Tensor:
+        return seeded_frames(seed + offset, animation.num_frames, size)[0].to(device)
+
+    with _predictor(spatial, motion, animation, streams_at_once) as predict:
+
+        def once(first_noise: torch.Tensor) -> torch.Tensor:
+            scheduler = SAMPLERS[sampler](schedule, spatial.prediction)
+            _set_steps(scheduler, num_steps, sampler, device)
+            x, timesteps = _begun(scheduler, first_noise, start)  # f c h w
+            generators = seeded_frames(seed, animation.num_frames, size)[1]
+            for step, timestep in enumerate(timesteps):
+                scaled = scheduler.scale_model_input(x, timestep)
+                rows = scaled.repeat(len(conditioning.tokens) // len(x), 1, 1, 1)
+                prediction = _guided(predict(step, rows, timestep, conditioning), cfg)
+                x = _stepped(scheduler, prediction, timestep, x, generators)
+                count.step()
+            return x
+
+        if not free_init.enabled:
+            return once(noise())
+        least_signal = schedule.alphas_cumprod()[-1]
+        return sample_repeatedly(free_init, once, noise(), lambda i: noise(i * FRESH_SEED_OFFSET), least_signal)
+
+
+def steps_taken(num_steps: int, start: Start | None) -> int:
+    """``strength`` of them where there are pictures to start from: at least one, unless it is 0."""
+    if start is None or start.strength == 1:
+        return num_steps
+    return max(round(num_steps * start.strength), 1 if start.strength else 0)
+
+
+def _begun(
+    scheduler: SchedulerMixin, noise: torch.Tensor, start: Start | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the first step reads, and the timesteps of all that are taken."""
+    timesteps = scheduler.timesteps
+    if start is None or start.strength == 1:
+        return noise * scheduler.init_noise_sigma, timesteps
+    skipped = len(timesteps) - steps_taken(len(timesteps), start)
+    picture = start.latents.to(noise)
+    if skipped == len(timesteps):
+        return picture, timesteps[skipped:]
+    if hasattr(scheduler, "set_begin_index"):  # those that count their steps themselves
+        scheduler.set_begin_index(skipped)
+    return scheduler.add_noise(picture, noise, timesteps[skipped : skipped + 1]), timesteps[skipped:]
+
+
+class _Counter:
+    """Tells how many steps are done, over all rounds."""
+
+    def __init__(self, on_step: OnStep | None, total: int):
+        self._on_step = on_step
+        self._total = total
+        self._done = 0
+
+    def step(self) -> None:
+        self._done += 1
+        if self._on_step:
+            self._on_step(self._done, self._total)
 
 
 def _check(spatial: SpatialModel, *, width: int, height: int, num_steps: int, sampler: str) -> None:
@@ -168,12 +192,14 @@ Predict = Callable[[int, torch.Tensor, torch.Tensor, Conditioning], torch.Tensor
 
 
 @contextmanager
-def _predictor(spatial: SpatialModel, motion: MotionModel | None, animation: Animation):
+def _predictor(
+    spatial: SpatialModel, motion: MotionModel | None, animation: Animation, streams_at_once: int | None
+) -> Iterator[Predict]:
     """The UNet with the motion modules in it, or without any: then only as many rows at once as one context has."""
     if motion is None:
         yield lambda _step, *call: _in_parts(spatial, animation.context.length, *call)
         return
-    with Session(animation, motion) as session:
+    with Session(animation, motion, streams_at_once=streams_at_once) as session:
         session.attach(spatial.unet, device=spatial.unet.device, dtype=spatial.unet.dtype)
 
         def predict(step: int, x: torch.Tensor, timestep: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:

@@ -158,10 +158,8 @@ class _Adapter:
         self._additions: Additions = {}
         if config.adapter.path:
             matrices = load_lora(config.adapter.path).for_layers(self._layers)
-            device, dtype = spatial.unet.device, spatial.unet.dtype
-            self._additions = {
-                name: LowRank.of(down.to(device, dtype), up.to(device, dtype)) for name, (down, up) in matrices.items()
-            }
+            to = {"device": spatial.unet.device, "dtype": torch.float32}
+            self._additions = {name: LowRank.of(down.to(**to), up.to(**to)) for name, (down, up) in matrices.items()}
 
     def attached(self):
         return low_rank_added(self._layers, self._additions, self._strength)

@@ -108,6 +108,10 @@ SPELLINGS = {
     "official": official,
     "official, of distributed training": lambda pairs: prefixed("module.", official(pairs)),
     "official, of a pipeline": lambda pairs: prefixed("module.unet.", official(pairs)),
+    "Hotshot-XL's names": lambda pairs: {
+        re.sub(r"motion_modules\.(\d)\.temporal_transformer", r"temporal_attentions.\1", name): tensor
+        for name, tensor in official(pairs).items()
+    },
     "MotionDirector": motion_director,
     "MotionDirector, its own names": lambda pairs: spelled(pairs, ".lora_down.weight", ".lora_up.weight"),
     "diffusers": diffusers(".lora_A.weight", ".lora_B.weight"),
@@ -209,7 +213,9 @@ def test_the_official_checkpoints_wrap_their_tensors_in_a_state_dict(zipped, tmp
     assert_same(load_lora(tmp_path / "pan.ckpt").for_layers(motion()), pairs)
 
 
-@pytest.mark.parametrize("prefix", ["lora_te_", "lora_te1_", "lora_te2_", "text_encoder.", "text_encoder_2."])
+@pytest.mark.parametrize(
+    "prefix", ["lora_te_", "lora_te1_", "lora_te2_", "text_encoder.", "text_encoder_2.", "base_model.model."]
+)
 def test_matrices_for_text_encoders_are_left_out(prefix, tmp_path):
     pairs = random_pairs(spatial())
     text = {f"{prefix}text_model.encoder.layers.0.mlp.fc1": (torch.ones(2, 5), torch.ones(5, 2))}
@@ -337,8 +343,8 @@ def test_layers_that_take_no_lora_here_are_named(example, tmp_path):
     layer = flat(name.removeprefix("lora_unet_").removeprefix("unet."))
     count = len(spatial()) + 1
     assert str(refusal.value) == (
-        f"locon.safetensors is for {count} layers, of which 1 are not in this model or take no LoRA here "
-        f"({layer} among them): choose a LoRA and a model that belong together."
+        "locon.safetensors has matrices for layers that are not in this model or take no LoRA here, "
+        f"{layer} among them (1 of {count}): choose a LoRA and a model that belong together."
     )
 
 
@@ -349,7 +355,7 @@ WRONG_MODELS = {
     "SD 1.5 motion on SDXL": (
         lambda: official(random_pairs(motion("v3"))),
         lambda: motion("sdxl-beta"),
-        "of which 24 are not in this model",
+        "not in this model or take no LoRA here, down_blocks_3_motion_modules_0",
     ),
     "SDXL motion on SD 1.5, where only sizes tell": (
         lambda: official(random_pairs(motion("sdxl-beta"))),
@@ -360,6 +366,11 @@ WRONG_MODELS = {
         lambda: kohya(random_pairs({name: Sizes(layer, text=48) for name, layer in spatial().items()})),
         spatial,
         "attn2.to_k it turns 48 channels into 64, this model 32 into 64",
+    ),
+    "other widths behind": (
+        lambda: kohya({name: (down, torch.ones(16, RANK)) for name, (down, _) in random_pairs(spatial()).items()}),
+        spatial,
+        "it turns 32 channels into 16, this model 32 into 32",
     ),
     "Flux": (
         lambda: spelled(
@@ -430,6 +441,7 @@ DAMAGED = {
         f"has matrices of 4×8 and 8×5 for {KEY}, which do not fit each other: download it again",
     ),
     "a vector": (of_query(lora_down__weight=torch.ones(8), lora_up__weight=UP), "matrices of 8 and 8×4"),
+    "a vector for up": (of_query(lora_down__weight=DOWN, lora_up__weight=torch.ones(4)), "matrices of 4×8 and 4"),
     "a number": (of_query(lora_down__weight=torch.ones(()), lora_up__weight=UP), "matrices of one number and 8×4"),
     "rank zero": (of_query(lora_down__weight=torch.ones(0, 8), lora_up__weight=torch.ones(8, 0)), "of 0×8 and 8×0"),
     "many alphas": (
@@ -476,7 +488,6 @@ DAMAGED = {
         {"model.diffusion_model.input_blocks.0.0.weight": DOWN},
         "is a whole Stable Diffusion checkpoint, not a LoRA. It belongs in models/Stable-diffusion",
     ),
-    "something else": ({"layers.0.weight": DOWN}, "given.safetensors is of a kind that is not known here, not a LoRA."),
 }
 
 
@@ -490,6 +501,12 @@ def test_a_file_that_is_no_whole_lora_says_why(example, tmp_path):
     assert words in str(refusal.value)
     assert refusal.value.path == path
     assert_is_one_sentence(refusal.value)
+
+
+def test_a_file_of_no_known_kind_gets_no_advice_about_motion_modules(tmp_path):
+    path = write(tmp_path / "given.safetensors", {"layers.0.weight": DOWN})
+    with pytest.raises(FormatError, match=r"^given\.safetensors is of a kind that is not known here, not a LoRA\.$"):
+        load_lora(path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", '"words"'])
