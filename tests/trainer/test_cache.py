@@ -5,7 +5,7 @@ import torch
 
 from animatediff_ext.trainer.data.cache import TensorCache
 from animatediff_ext.trainer.run import train
-from tests.trainer.test_resume import assert_same, state_of
+from tests.trainer.comparing import assert_same, state_of
 
 FIXED = {"sample__starts": 2, "run__steps": 4, "sample__caption_dropout": 0}
 

@@ -14,7 +14,7 @@ from animatediff_ext.trainer.export import baked, export
 from animatediff_ext.trainer.export_state import export_state
 from animatediff_ext.trainer.run import train
 from animatediff_ext.trainer.state import states_folder, states_in
-from tests.trainer.test_resume import assert_same
+from tests.trainer.comparing import assert_same, prediction
 
 
 def with_random_weights(trainer):
@@ -29,13 +29,6 @@ def with_random_weights(trainer):
 def metadata_of(path):
     with safe_open(str(path), framework="pt") as file:
         return file.metadata()
-
-
-def prediction(spatial, frames=3):
-    x = torch.randn(frames, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    conditioning = spatial.encode_text(["a red cat"]).repeat_frames(frames)
-    with torch.no_grad():
-        return spatial.predict(x, torch.full((frames,), 500), conditioning)
 
 
 # ---- motion modules ----

@@ -9,34 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from animatediff_ext.formats import load_motion_module
+from animatediff_ext.inject import injected
+from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.trainer import run as run_module
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.run import train
 from animatediff_ext.trainer.state import load_state, save_state, states_folder, states_in
+from tests.models.golden import relative_error
 from tests.trainer import commands
-
-
-def assert_same(one, other, path=""):
-    """Bit by bit, in whatever it is nested."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), path
-        for key in one:
-            assert_same(one[key], other[key], f"{path}.{key}")
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other), path
-        for i, (a, b) in enumerate(zip(one, other, strict=True)):
-            assert_same(a, b, f"{path}.{i}")
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), path
-    else:
-        assert one == other, path
-
-
-def state_of(output, step):
-    state = load_state(states_folder(output) / f"step-{step:08d}.state")
-    del state["config"]
-    return state
-
+from tests.trainer.comparing import assert_same, prediction, state_of
 
 STAGES = {
     "adapter": {"sample__buckets": '["64x64x1"]', "sample__batch": 2},
@@ -110,6 +92,16 @@ def test_killed_half_way_it_resumes_to_the_same_file(runs, motion_module, stage)
     assert "Going on after step" in errors
     for file, line in zip(straight, printed.split(), strict=True):
         assert_same(load_file(file), load_file(line))
+
+
+def test_what_was_trained_in_one_command_changes_what_a_unet_predicts(runs, base):
+    """From drawn clips to a file that any host loads."""
+    (path,) = train("motion", runs.config("motion", optim__lr=1e-2))
+    spatial, motion = load_spatial_model(base), load_motion_module(path).float()
+    plain = prediction(spatial)
+    with injected(spatial.unet, motion, num_frames=3):
+        assert relative_error(prediction(spatial), plain) > 0.01
+    assert torch.equal(prediction(spatial), plain)
 
 
 def test_sigterm_saves_a_state_and_exits_cleanly(runs):

@@ -8,7 +8,7 @@ import torch
 from animatediff_ext.media import probe
 from animatediff_ext.trainer.run import train
 from tests.models.spatial import write_file
-from tests.trainer.test_resume import assert_same, state_of
+from tests.trainer.comparing import assert_same, state_of
 
 WATCHED = {
     "validate__every": 2,
