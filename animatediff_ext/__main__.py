@@ -125,6 +125,16 @@ def _declare_train(parser: argparse.ArgumentParser) -> None:
     commands.declare(parser)
 
 
+# ---- generate ----
+
+
+def _declare_generate(parser: argparse.ArgumentParser) -> None:
+    """animate a prompt, or a list of them, with diffusers in place of a WebUI"""
+    from animatediff_ext.standalone import commands
+
+    commands.declare(parser)
+
+
 def _complain(error: Exception) -> str:
     print(f"animatediff_ext: {error}", file=sys.stderr)
     return str(error)
@@ -134,6 +144,7 @@ COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "inspect": _declare_inspect,
     "convert": _declare_convert,
     "train": _declare_train,
+    "generate": _declare_generate,
 }
 
 if __name__ == "__main__":

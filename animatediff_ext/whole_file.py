@@ -17,7 +17,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     part = beside(path)
     try:
+        part.touch()
+        mode = part.stat().st_mode  # as the user's files are; some writers make theirs private
         yield part
+        part.chmod(mode)
         os.replace(part, path)
     except BaseException:
         with suppress(OSError):

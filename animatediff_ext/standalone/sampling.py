@@ -125,9 +125,7 @@ def steps_taken(num_steps: int, start: Start | None) -> int:
     return max(round(num_steps * start.strength), 1 if start.strength else 0)
 
 
-def _begun(
-    scheduler: SchedulerMixin, noise: torch.Tensor, start: Start | None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _begun(scheduler: SchedulerMixin, noise: torch.Tensor, start: Start | None) -> tuple[torch.Tensor, torch.Tensor]:
     """What the first step reads, and the timesteps of all that are taken."""
     timesteps = scheduler.timesteps
     if start is None or start.strength == 1:
@@ -167,10 +165,14 @@ def _check(spatial: SpatialModel, *, width: int, height: int, num_steps: int, sa
 
 
 def _set_steps(scheduler: SchedulerMixin, num_steps: int, sampler: str, device: torch.device) -> None:
+    """LCM knows 50 timesteps only, DDIM's begin at 1, and none of them has more than the model."""
     try:
         scheduler.set_timesteps(num_steps, device=device)
-    except ValueError as error:  # LCM knows 50 timesteps only, the others 1000
-        raise SettingsError(f"The sampler {sampler} cannot take {num_steps} steps: give fewer.") from error
+        possible = scheduler.timesteps.max() < scheduler.config.num_train_timesteps
+    except ValueError:
+        possible = False
+    if not possible:
+        raise SettingsError(f"The sampler {sampler} cannot take {num_steps} steps: give fewer.")
 
 
 def seeded_frames(seed: int, num_frames: int, size: tuple[int, int, int]) -> tuple[torch.Tensor, list[torch.Generator]]:

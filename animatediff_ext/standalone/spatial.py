@@ -20,6 +20,7 @@ from einops import rearrange
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizerFast
 
+from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.prompts import chunks_of, token_ids
 
 Base = Literal["SD 1.5", "SDXL"]
@@ -190,7 +191,7 @@ def _last_layers(encoder: CLIPTextModel, ids: torch.Tensor, clip_skip: int) -> t
     """Layer ``clip_skip`` from the end, through the final norm: ``(b, n, c)`` from ids ``(b, chunks, length)``."""
     num_layers = encoder.config.num_hidden_layers
     if not 1 <= clip_skip <= num_layers:
-        raise ValueError(f"Clip skip is {clip_skip}: give a whole number from 1 to {num_layers}.")
+        raise SettingsError(f"Clip skip is {clip_skip}: give a whole number from 1 to {num_layers}.")
     output = encoder(rearrange(ids, "b k n -> (b k) n").to(encoder.device), output_hidden_states=True)
     states = encoder.text_model.final_layer_norm(output.hidden_states[-clip_skip])
     return rearrange(states, "(b k) n c -> b (k n) c", b=len(ids))

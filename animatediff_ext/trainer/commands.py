@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from animatediff_ext.trainer.config_file import STAGES, commented, read_config
@@ -29,7 +30,9 @@ def _declare_init(parser: argparse.ArgumentParser) -> None:
 def _declare_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", choices=STAGES)
     _add_config(parser)
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="as many as will train; default: 1")
+    parser.add_argument(
+        "--processes", type=_at_least_one, default=1, metavar="N", help="as many as will train; default: 1"
+    )
     parser.set_defaults(run=_saying_problems(_check))
 
 
@@ -44,6 +47,13 @@ def _declare_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: the run's own folder")
     parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), help="default: that of the run")
     parser.set_defaults(run=_saying_problems(_export))
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} processes cannot train: give 1 or more")
+    return number
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +73,8 @@ def _init(arguments: argparse.Namespace) -> int:
     if arguments.file is None:
         print(text, end="")
         return 0
+    if not arguments.file.parent.is_dir():
+        raise TrainError(f"There is no folder {arguments.file.parent}: make it first, or choose another one.")
     try:
         with arguments.file.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -100,23 +112,50 @@ def _config(arguments: argparse.Namespace):
 
 
 def _print_files(files: list[Path]) -> None:
-    if _is_main():
+    if files and _rank() == 0:
         print("\n".join(map(str, files)))
 
 
-def _is_main() -> bool:
-    return os.environ.get("RANK", "0") == "0"
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
 
 
-def _saying_problems(run):
-    """A problem that the user can mend is one sentence, said once however many processes have it."""
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+
+def _saying_problems(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """A problem that the user can mend is one sentence; anything else is ours, and keeps its traceback."""
 
     def command(arguments: argparse.Namespace) -> int:
         try:
             return run(arguments)
-        except (TrainError, ValueError, OSError) as error:
-            if _is_main():
-                print(f"animatediff_ext: {error}", file=sys.stderr)
-            return 1
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("animatediff_ext"):
+                raise
+            return _say(
+                f"training needs the package {error.name}: `pip install -e '.[train]'` in an environment of its own."
+            )
+        except Exception as error:
+            problems = _problems()
+            if isinstance(error, problems.SAID_ELSEWHERE):
+                return 1
+            if not isinstance(error, problems.OF_THE_USER):
+                raise
+            return _say(str(error))
 
     return command
+
+
+def _say(sentence: str) -> int:
+    who = f"process {_rank()}: " if _rank() else ""
+    print(f"animatediff_ext: {who}{sentence}", file=sys.stderr)
+    return 1
+
+
+def _problems():
+    from animatediff_ext.trainer import problems  # slow: it knows everything that can fail
+
+    return problems

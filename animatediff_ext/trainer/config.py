@@ -46,7 +46,7 @@ class Run(Checked):
     output: str = option("runs/my-motion", "folder of the run: states, exports, validation clips, TensorBoard")
     steps: int = option(10_000, "optimizer steps in all", minimum=1)
     minutes: float = option(0.0, "stop with a saved state after so many minutes; 0: no limit", minimum=0)
-    seed: int = option(0, "decides every random number of the run", minimum=0, maximum=2**63 - 1)
+    seed: int = option(0, "decides every random number of the run", minimum=0, maximum=2**32 - 1)
 
 
 @section("base")
@@ -57,6 +57,9 @@ class Base(Checked):
     vae: str = option("", "another VAE than the checkpoint's own")
     tokenizer: str = option("", "folder of a CLIP tokenizer, where a single-file checkpoint has none beside it")
     prediction: str = option("auto", "what the UNet predicts", choices=("auto", "epsilon", "v"))
+    text_chunks: int = option(
+        1, "chunks of 75 tokens that the UNet reads of each caption; the rest is cut", minimum=1, maximum=16
+    )
     clip_skip: int = option(1, "layers of the text encoder that are left out, counted as the WebUI does", minimum=1)
 
 
@@ -64,7 +67,11 @@ class Base(Checked):
 class Motion(Checked):
     """The motion module."""
 
-    family: str = option("v3", "layout and norms of the module", choices=TRAINABLE_FAMILIES)
+    family: str = option(
+        "auto",
+        "layout and norms; auto: what `init` is, for a new one v3 or sdxl-beta",
+        choices=("auto", *TRAINABLE_FAMILIES),
+    )
     init: str = option("", "a motion module to start from; empty: a new one. A motion LoRA needs one")
     positions: int = option(0, "length of a new module's position table; 0: the family's own", minimum=0, maximum=4096)
 
@@ -136,7 +143,10 @@ class Diffusion(Checked):
     )
     beta_start: float = option(0.00085, "of a schedule that is not auto", minimum=0, maximum=1)
     beta_end: float = option(0.012, "of a schedule that is not auto", minimum=0, maximum=1)
-    zero_terminal_snr: bool = option(False, "no signal at the last timestep (arXiv 2305.08891); needs v prediction")
+    zero_terminal_snr: bool = option(
+        False,
+        "no signal at the last timestep (arXiv 2305.08891); needs v prediction. Validation clips know nothing of it",
+    )
     weighting: str = option(
         "none",
         "of timesteps, as if the error were measured in v or x0 (at most 100); none: in what the UNet predicts",
@@ -160,8 +170,8 @@ class Optim(Checked):
 
     name: str = option("adamw", "the last two need their packages", choices=("adamw", "adamw8bit", "prodigy"))
     lr: float = option(1e-4, "learning rate; prodigy finds its own and wants 1", minimum=0)
-    beta1: float = option(0.9, "", minimum=0, maximum=1)
-    beta2: float = option(0.999, "", minimum=0, maximum=1)
+    beta1: float = option(0.9, "", minimum=0, maximum=0.9999)
+    beta2: float = option(0.999, "", minimum=0, maximum=0.999999)
     epsilon: float = option(1e-8, "", minimum=0)
     weight_decay: float = option(0.01, "", minimum=0)
     schedule: str = option("constant", "after the warm-up", choices=("constant", "linear", "cosine"))
@@ -200,7 +210,7 @@ class Validate(Checked):
     size: str = option("", "WIDTHxHEIGHTxFRAMES; empty: that of the first bucket")
     steps: int = option(25, "of the sampler, DDIM", minimum=1, maximum=1000)
     cfg: float = option(7.5, "classifier-free guidance", minimum=0)
-    seed: int = option(1, "of the first prompt; the others follow", minimum=0)
+    seed: int = option(1, "of the first prompt; the others follow", minimum=0, maximum=2**32 - 1)
     fps: float = option(8.0, "of the GIFs", minimum=0.1, maximum=100)
     clips: int = option(0, "clips that are held out of training to compute a loss on; 0: no loss", minimum=0)
     timesteps: tuple[int, ...] = option(
@@ -263,13 +273,26 @@ class Config:
             raise SettingsError(
                 f"diffusion.timestep_min is {low}, above diffusion.timestep_max, which is {high}: exchange them."
             )
+        if self.diffusion.min_snr and self.diffusion.weighting != "none":
+            raise SettingsError(
+                f"diffusion.min_snr is {self.diffusion.min_snr:g} and diffusion.weighting is "
+                f"{self.diffusion.weighting}, but both are weights of timesteps: set one of them to its default."
+            )
+        if self.validate.clips and not self.validate.timesteps:
+            raise SettingsError(
+                "validate.timesteps is empty: give some, such as [100, 500, 900], or set validate.clips=0."
+            )
+        if not re.fullmatch(r"[^/\\:*?\"<>|\x00-\x1f]+", self.run.name) or self.run.name.strip(". ") == "":
+            raise SettingsError(f"run.name is {self.run.name!r}: give a name for files, such as my-motion.")
         if self.cache.folder and not self.sample.starts:
             raise SettingsError(
                 "cache.folder is set, but sample.starts is 0, so that hardly anything would be read twice: "
                 "set sample.starts to the number of different first frames of each clip, such as 4."
             )
-        for size in (*self.sample.buckets, *filter(None, [self.validate.size])):
-            parse_size(size)
+        for bucket in self.sample.buckets:
+            parse_size(bucket, "sample.buckets")
+        if self.validate.size:
+            parse_size(self.validate.size, "validate.size")
         if not self.sample.buckets:
             raise SettingsError('sample.buckets is empty: give at least one size, such as ["256x256x16"].')
 
@@ -283,13 +306,13 @@ _SMALLEST_SIDE = 64
 """Of pictures: an SD UNet halves its 1/8 latents three times."""
 
 
-def parse_size(text: str) -> tuple[int, int, int]:
-    """``256x384x16`` → width, height, frames. Raises `SettingsError`."""
+def parse_size(text: str, option: str = "sample.buckets") -> tuple[int, int, int]:
+    """``256x384x16`` → width, height, frames. Raises `SettingsError` that names the option."""
     match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})[x×](\d{1,4})", text.strip().lower())
     width, height, frames = map(int, match.groups()) if match else (0, 0, 0)
     if frames < 1 or width % _SMALLEST_SIDE or height % _SMALLEST_SIDE or not width or not height:
         raise SettingsError(
-            f"A size is {text!r}: give WIDTHxHEIGHTxFRAMES with sides that are multiples of {_SMALLEST_SIDE}."
+            f"{option} has {text!r}: give WIDTHxHEIGHTxFRAMES with sides that are multiples of {_SMALLEST_SIDE}."
         )
     return width, height, frames
 

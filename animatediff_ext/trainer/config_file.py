@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import json
 import sys
 from collections.abc import Iterable
@@ -13,11 +14,6 @@ from typing import Any
 from animatediff_ext.setting import Setting, SettingsError
 from animatediff_ext.trainer.config import SECTIONS, VERSION, Config, Data, options
 from animatediff_ext.trainer.error import TrainError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 VERSION_KEY = "version"
 
@@ -64,13 +60,14 @@ def read_config(stage: str, path: str | Path | None = None, settings: Iterable[s
 
 
 def _read(path: Path) -> dict[str, Any]:
+    toml = _toml_reader()
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        tables = toml.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise TrainError(f"There is no configuration {path}: write one with `train init STAGE {path}`.") from None
     except OSError as error:
         raise TrainError(f"The configuration {path} cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainError(f"The configuration {path} is no TOML: {error}.") from error
     version = tables.pop(VERSION_KEY, VERSION)
     if version != VERSION:
@@ -87,15 +84,24 @@ def _set(tables: dict[str, Any], text: str) -> None:
     names = key.strip().split(".")
     if not equals or len(names) < 2:
         raise TrainError(f"--set {text} cannot be read: write section.option=value, such as optim.lr=5e-5.")
-    _merge(tables, _nested({".".join(names): _value(value.strip())}))
+    known = options(SECTIONS[names[0]]).get(names[-1]) if names[0] in SECTIONS else None
+    _merge(tables, _nested({".".join(names): _value(value.strip(), known)}))
 
 
-def _value(text: str) -> Any:
-    """As TOML reads it, else the text itself: quotes may be left out."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+def _value(text: str, known: Setting | None) -> Any:
+    """As TOML reads it; where a text is wanted, quotes may be left out."""
+    if known is not None and known.kind is str and text[:1] not in ("'", '"'):
         return text
+    toml = _toml_reader()
+    try:
+        return toml.loads(f"value = {text}")["value"]
+    except toml.TOMLDecodeError:
+        return text
+
+
+def _toml_reader():
+    """Python's own, or before Python 3.11 the package that it came from."""
+    return importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:
@@ -119,9 +125,13 @@ def _merge(tables: dict[str, Any], more: dict[str, Any]) -> None:
             if not all(isinstance(number, int) for number in values):  # [data] instead of [[data]]
                 values = {0: values}
             for number, source in values.items():
+                if not isinstance(source, dict):
+                    raise TrainError(f"data has {source!r}: write it as [[data]] with its options below.")
                 tables.setdefault(section, {}).setdefault(number, {}).update(source)
         elif isinstance(values, dict):
             tables.setdefault(section, {}).update(values)
+        elif section in SECTIONS:
+            raise TrainError(f"{section} is {values!r}: write it as [{section}] with its options below.")
         else:
             raise TrainError(_unknown(section))
 

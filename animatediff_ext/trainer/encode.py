@@ -13,6 +13,7 @@ import torch
 
 from animatediff_ext.media import MediaError
 from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
+from animatediff_ext.trainer.config import Base, Config
 from animatediff_ext.trainer.data.cache import TensorCache, latents_key, text_key
 from animatediff_ext.trainer.data.dataset import Example
 from animatediff_ext.trainer.data.pixels import pixels_of
@@ -42,12 +43,12 @@ class Batch:
 class Encoder:
     """The base model's VAE and text encoders, as the trainer uses them."""
 
-    def __init__(self, spatial: SpatialModel, cache: TensorCache, *, seed: int, clip_skip: int, dropout: float):
+    def __init__(self, spatial: SpatialModel, cache: TensorCache, config: Config):
         self._spatial = spatial
         self._cache = cache
-        self._seed = seed
-        self._dropout = dropout
-        self.captions = Captions(spatial, cache, clip_skip)
+        self._seed = config.run.seed
+        self._dropout = config.sample.caption_dropout
+        self.captions = Captions(spatial, cache, config.base)
 
     def batch(self, examples: Sequence[Example]) -> Batch:
         """All clips must be of one size."""
@@ -100,18 +101,23 @@ def _pixels(take: Take) -> torch.Tensor:
 class Captions:
     """Text embeddings, each computed once as far as memory and the cache go."""
 
-    def __init__(self, spatial: SpatialModel, cache: TensorCache, clip_skip: int):
+    def __init__(self, spatial: SpatialModel, cache: TensorCache, options: Base):
         self._spatial = spatial
         self._cache = cache
-        self._clip_skip = clip_skip
+        self._clip_skip = options.clip_skip
+        self._num_chunks = options.text_chunks
         self._recent: OrderedDict[str, Conditioning] = OrderedDict()
 
     def rows(self, captions: Sequence[str]) -> Conditioning:
-        """One row for each caption, on the model's device. Shorter ones are filled up as the text encoder does it:
-        with chunks of no words."""
-        rows = [self._row(caption) for caption in captions]
-        longest = max(row.tokens.shape[1] for row in rows)
-        return Conditioning.cat([self._filled(row, longest) for row in rows]).to(self._spatial.unet.device)
+        """One row for each caption, on the model's device.
+
+        All have ``base.text_chunks`` chunks, the same in every batch: were a batch as long as its longest caption, what
+        is learnt from a clip would depend on its neighbours. Longer captions are cut; shorter ones are filled up with
+        chunks of no words, as text encoders do it.
+        """
+        num_tokens = self._num_chunks * self._row("").tokens.shape[1]
+        rows = [self._of_length(self._row(caption), num_tokens) for caption in captions]
+        return Conditioning.cat(rows).to(self._spatial.unet.device)
 
     def _row(self, caption: str) -> Conditioning:
         row = self._recent.pop(caption, None) or self._load(caption)
@@ -129,10 +135,7 @@ class Captions:
         row = self._spatial.encode_text([caption], self._clip_skip)
         return {"tokens": row.tokens} | ({} if row.pooled is None else {"pooled": row.pooled})
 
-    def _filled(self, row: Conditioning, num_tokens: int) -> Conditioning:
-        missing = num_tokens - row.tokens.shape[1]
-        if not missing:
-            return row
-        empty = self._row("").tokens
-        fill = empty.repeat(1, missing // empty.shape[1], 1)
-        return Conditioning(torch.cat([row.tokens, fill], dim=1), row.pooled)
+    def _of_length(self, row: Conditioning, num_tokens: int) -> Conditioning:
+        tokens, empty = row.tokens[:, :num_tokens], self._row("").tokens
+        missing = (num_tokens - tokens.shape[1]) // empty.shape[1]
+        return Conditioning(torch.cat([tokens, *[empty] * missing], dim=1), row.pooled)

@@ -21,6 +21,11 @@ def export(stage: Stage, config: Config, step: int, *, folder: Path | None = Non
     """Write the trained weights as they are now; returns the files. Raises `TrainError` if the disk is full."""
     target = (folder or Path(config.run.output)) / config.run.name
     dtype = getattr(torch, config.export.dtype)
+    if not all(tensor.to(dtype).isfinite().all() for tensor in stage.trained.parameters()):
+        raise TrainError(
+            f"The trained weights have numbers that {config.export.dtype} cannot hold: `train export` the last state "
+            "with --dtype bfloat16, or an earlier state if they are no numbers at all."
+        )
     metadata = _metadata(stage, config, step)
     try:
         return _EXPORTS[stage.name](stage, target, dtype, metadata)

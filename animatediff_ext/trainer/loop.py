@@ -24,7 +24,7 @@ from animatediff_ext.trainer.encode import Batch, Encoder
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.keyed import generator
 from animatediff_ext.trainer.noising import Noising, loss_per_clip, without_appearance
-from animatediff_ext.trainer.optimizer import make_optimizer, set_learning_rate
+from animatediff_ext.trainer.optimizer import make_optimizer, set_learning_rate, use_options
 from animatediff_ext.trainer.processes import Processes
 from animatediff_ext.trainer.stages import Stage
 from animatediff_ext.trainer.state import State
@@ -71,7 +71,7 @@ class Trainer:
         self.step = 0
         """Steps done."""
         self.noising = Noising(stage.schedule, config.diffusion, stage.spatial.prediction)
-        stage.trained.to(group.device)
+        stage.to(group.device, amp)
         self.parameters = list(stage.trained.parameters())
         self.optimizer = make_optimizer(config.optim, self.parameters)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=amp == torch.float16)
@@ -137,6 +137,10 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         limit = self.config.optim.clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.parameters, limit).item()
+        if (
+            not math.isfinite(norm) and not self.scaler.is_enabled()
+        ):  # the scaler skips such a step, and lowers its scale
+            raise self._diverged(f"The gradient is {norm}")
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -154,11 +158,17 @@ class Trainer:
         if num_new:
             self.bad |= self.group.union(new)
         if not math.isfinite(total):
-            raise TrainError(
-                f"The loss is {total} at step {self.step + 1}: go on from the last state with --resume auto and a "
-                "lower optim.lr, or with precision.amp=bf16 if it is fp16."
-            )
+            raise self._diverged(f"The loss is {total}")
         return total / self.group.world
+
+    def _diverged(self, what: str) -> Exception:
+        """The weights are still those of the step before; nothing of this one is kept."""
+        return self.group.said_once(
+            TrainError(
+                f"{what} at step {self.step + 1}: go on from the last state with --resume auto and a lower optim.lr, "
+                "or with precision.amp=bf16 if it is fp16."
+            )
+        )
 
     # ---- what is attached to the UNet ----
 
@@ -181,7 +191,7 @@ class Trainer:
         """The weights that go into the exported file, and a UNet with nothing in it, also afterwards."""
         self.detach()
         try:
-            with self.ema.in_place() if self.ema else nullcontext():
+            with _uncompiled(), self.ema.in_place() if self.ema else nullcontext():
                 yield
         finally:
             self.detach()
@@ -196,12 +206,13 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "ema": self.ema.means if self.ema else None,
-            "bad": self.bad,
         }
 
     def restore(self, state: State) -> None:
         """Raises `TrainError` where the state is of a model with other sizes, or of another optimizer."""
         try:
+            if state["config"]["optim.name"] != self.config.optim.name:
+                raise ValueError(f"its optimizer is {state['config']['optim.name']}")
             self.stage.trained.load_state_dict(state["trained"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
@@ -209,13 +220,22 @@ class Trainer:
                 f"The state of step {state['step']} is of another model or optimizer ({str(error).splitlines()[0]}): "
                 "go on with the options of that run (motion.family, lora.rank, base.checkpoint, optim.name)."
             ) from error
-        self.scaler.load_state_dict(state["scaler"])
+        use_options(self.optimizer, self.config.optim)
+        if self.scaler.is_enabled() and state["scaler"]:  # empty, if that run needed none
+            self.scaler.load_state_dict(state["scaler"])
         if self.ema:
             means = state["ema"] or [parameter.detach() for parameter in self.parameters]
             for mean, saved in zip(self.ema.means, means, strict=True):
                 mean.copy_(saved)
-        self.bad = dict(state["bad"])
         self.step = state["step"]
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Compiled blocks have the hooks in them that were there when they were compiled, and do not ask for others."""
+    set_stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
+    with set_stance("force_eager") if set_stance else nullcontext():
+        yield
 
 
 def _anchor(num_frames: int, key: tuple[int | str, ...]) -> int:

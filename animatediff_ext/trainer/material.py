@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from tqdm import tqdm
+
 from animatediff_ext.trainer.config import Config, Sample
 from animatediff_ext.trainer.data.cache import TensorCache
 from animatediff_ext.trainer.data.catalogue import Catalogue, look_at
@@ -61,7 +63,14 @@ def gather(config: Config, world: int, *, stills: bool) -> Material:
         raise TrainError("There is no [[data]] in the configuration: add one with the path of your clips.")
     sample = config.sample
     clips = [clip for source in config.data for clip in find_clips(source)]
-    catalogue = look_at(clips, buckets_of(sample, stills=stills), sample, index=Path(config.run.output) / "clips.json")
+    with tqdm(desc="looking at clips", total=len(clips), unit="clip", leave=False, delay=2) as bar:
+        catalogue = look_at(
+            clips,
+            buckets_of(sample, stills=stills),
+            sample,
+            index=Path(config.run.output) / "clips.json",
+            progress=lambda _done, _all: bar.update(),
+        )
     training, held_out = catalogue.hold_out(config.validate.clips, config.run.seed)
     return Material(
         plan=Plan(training, sample, seed=config.run.seed, global_batch=global_batch(sample, world)),

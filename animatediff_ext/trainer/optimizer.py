@@ -47,6 +47,12 @@ def _prodigy(parameters: list[nn.Parameter], **options) -> Optimizer:
 _OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": _adamw, "adamw8bit": _adamw8bit, "prodigy": _prodigy}
 
 
+def use_options(optimizer: Optimizer, options: Optim) -> None:
+    """Let an optimizer that was restored follow the options of now; its moments stay."""
+    for group in optimizer.param_groups:
+        group |= {"betas": (options.beta1, options.beta2), "eps": options.epsilon, "weight_decay": options.weight_decay}
+
+
 def set_learning_rate(optimizer: Optimizer, options: Optim, step: int, num_steps: int) -> float:
     """Give the optimizer the learning rate of one step, counted from 0, and return it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -32,6 +32,10 @@ class Processes:
     def is_main(self) -> bool:
         return self.rank == 0
 
+    def said_once(self, error: Exception) -> Exception:
+        """For an error that every process raises at the same place: the main one says it, the others end silently."""
+        return error if self.is_main else SaidByMainError()
+
     def barrier(self) -> None:
         """Wait until every process is here."""
         if self.world > 1:
@@ -42,7 +46,8 @@ class Processes:
         if self.world == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(total)
+        with _others_are_there():
+            dist.all_reduce(total)
         return total.tolist()
 
     def union(self, values: dict[str, str]) -> dict[str, str]:
@@ -50,7 +55,8 @@ class Processes:
         if self.world == 1:
             return values
         gathered: list[dict[str, str]] = [{}] * self.world
-        dist.all_gather_object(gathered, values)
+        with _others_are_there():
+            dist.all_gather_object(gathered, values)
         return {name: value for part in gathered for name, value in part.items()}
 
     def first(self, values: list[str]) -> str:
@@ -61,14 +67,46 @@ class Processes:
         return next(iter(self.union({mine: ""} if mine else {})))
 
     def from_main(self, make: Callable[[], T]) -> T:
-        """What the main process makes, in all of them; where it raises, all raise the same."""
+        """What the main process makes, in all of them; where it raises, all end."""
         if self.world == 1:
             return make()
         box: list[T | Exception] = [_made(make) if self.is_main else None]
-        dist.broadcast_object_list(box, src=0, device=self.device)
+        with _others_are_there():
+            dist.broadcast_object_list(box, src=0, device=self.device)
         if isinstance(box[0], Exception):
-            raise box[0]
+            raise self.said_once(box[0])
         return box[0]
+
+    def together(self, make: Callable[[], T]) -> T:
+        """What each process makes for itself; where one raises, all end, and what it says is said once."""
+        if self.world == 1:
+            return make()
+        mine = _made(make)
+        problems: list[Exception | None] = [None] * self.world
+        with _others_are_there():
+            dist.all_gather_object(problems, mine if isinstance(mine, Exception) else None)
+        problem = next(filter(None, problems), None)
+        if problem is not None:
+            raise self.said_once(problem)
+        return mine
+
+
+class SaidByMainError(Exception):
+    """The main process says what is wrong."""
+
+
+@contextmanager
+def _others_are_there() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of gloo and of NCCL
+        raise TrainError(
+            f"Another process of this run has ended, and says why above ({_first_line(error)})."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _made(make: Callable[[], T]) -> T | Exception:
@@ -91,7 +129,8 @@ def processes() -> Iterator[Processes]:
     try:
         yield Processes(rank=rank, world=world, device=device)
     finally:
-        dist.destroy_process_group()
+        with suppress(RuntimeError):  # where others are gone already
+            dist.destroy_process_group()
 
 
 def _device(local_rank: int) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.loop import StepDone
+from animatediff_ext.whole_file import whole_file
 
 LOG = "log.jsonl"
 
@@ -69,8 +71,9 @@ class Progress:
             dynamic_ncols=True,
             smoothing=0.1,
         )
-        if self._config.log.tensorboard and not self._quiet:
-            self._board = self._tensorboard()
+        if not self._quiet:
+            self._forget_after(step)
+            self._board = self._tensorboard(step) if self._config.log.tensorboard else None
         self.clock.lap()
 
     def step(self, step: int, done: StepDone, *, clips: int) -> None:
@@ -111,13 +114,29 @@ class Progress:
         if self._board is not None:
             self._board.close()
 
-    def _tensorboard(self):
+    def _forget_after(self, step: int) -> None:
+        """Drop entries of steps that are about to be done again, so that no curve doubles back."""
+        log = self._folder / LOG
+        if log.is_file():
+            lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+            with whole_file(log) as part:
+                part.write_text("".join(line for line in lines if _step_of(line) <= step), encoding="utf-8")
+
+    def _tensorboard(self, step: int):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             self.say("No curves are written: `pip install tensorboard`, or set log.tensorboard=false.")
             return None
-        return SummaryWriter(str(self._folder / "tensorboard"))
+        return SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
+
+
+def _step_of(line: str) -> float:
+    """Infinite where a line was cut short."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf
 
 
 def peak_memory() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from animatediff_ext.trainer.base import amp_dtype, load_base
 from animatediff_ext.trainer.config import Config
@@ -17,7 +18,15 @@ from animatediff_ext.trainer.material import Material, gather
 from animatediff_ext.trainer.processes import Processes, processes
 from animatediff_ext.trainer.progress import Progress
 from animatediff_ext.trainer.stages import STAGES
-from animatediff_ext.trainer.state import State, load_state, save_state, state_to_resume, states_folder
+from animatediff_ext.trainer.state import (
+    PROCESSES,
+    State,
+    load_state,
+    save_state,
+    set_aside,
+    state_to_resume,
+    states_folder,
+)
 from animatediff_ext.trainer.stop import StopWish, stop_on_signals
 from animatediff_ext.trainer.validation import Validation
 from animatediff_ext.whole_file import whole_file
@@ -28,24 +37,22 @@ def train(stage: str, config: Config, *, resume: str | None = None) -> list[Path
 
     ``resume`` is None, ``auto`` or the path of a state. Raises `TrainError`, or what the models' files raise.
     """
-    with stop_on_signals() as stop, processes() as group:
-        state = _state(stage, config, group.from_main(lambda: state_to_resume(config.run.output, resume)))
+    with processes() as group, _out_of_memory_said():
+        path = group.from_main(lambda: state_to_resume(config.run.output, resume))
+        state = group.together(lambda: _state(stage, config, path))
         material = group.from_main(lambda: gather(config, group.world, stills=stage == "adapter"))
-        with _out_of_memory_said(), closing(Run(stage, config, group, material, stop)) as run:
-            return run.go(state)
+        # Until here there is nothing to save, and a signal ends the process as any other.
+        with stop_on_signals() as stop:
+            run = group.together(lambda: Run(stage, config, group, material, stop))
+            with closing(run):
+                return run.go(state)
 
 
 def build(stage: str, config: Config, group: Processes, material: Material) -> Trainer:
     """The models, what is trained in them, and the optimizer."""
     dtype = amp_dtype(config.precision, group.device)
     spatial = load_base(config.base, group.device, dtype)
-    encoder = Encoder(
-        spatial,
-        material.cache,
-        seed=config.run.seed,
-        clip_skip=config.base.clip_skip,
-        dropout=config.sample.caption_dropout,
-    )
+    encoder = Encoder(spatial, material.cache, config)
     return Trainer(config, STAGES[stage](spatial, config), encoder, group, dtype)
 
 
@@ -58,22 +65,32 @@ class Run:
         self._material = material
         self._stop = stop
         self._named_bad = 0
+        self._saved = 0  # a run that was stopped before its first step has nothing to go on from
         self._trainer = build(stage, config, group, material)
-        self._validation = Validation(self._trainer, material.held_out)
+        self._validation = Validation(self._trainer, material.held_out, stop)
         self._progress = Progress(config, quiet=not group.is_main)
 
     def go(self, state: State | None) -> list[Path]:
         """From a state or the beginning to the end, or to where somebody stops it."""
         self._progress.say(self._material.report())
+        for warning in _warnings(self._config):
+            self._progress.say(warning)
         if state is not None:
-            self._trainer.restore(state)
-            self._progress.say(f"Going on after step {state['step']}.{_differences(self._config, state)}")
+            self._go_on(state)
         self._note_options()
         stopped_by = self._train()
         if stopped_by:
             self._progress.say(f"Stopped by {stopped_by} after step {self._trainer.step}: go on with --resume auto.")
             return []
         return self._group.from_main(self._export)
+
+    def _go_on(self, state: State) -> None:
+        self._group.together(lambda: self._trainer.restore(state))
+        if self._group.is_main:
+            for path in set_aside(states_folder(self._config.run.output), state["step"]):
+                self._progress.say(f"{path.stem}.state is of a later step, and was renamed to {path.name}.")
+        self._saved = state["step"]
+        self._progress.say(f"Going on after step {state['step']}.{_differences(self._facts(), state)}")
 
     def close(self) -> None:
         self._trainer.detach()
@@ -86,44 +103,63 @@ class Run:
         self._progress.start(trainer.step)
         steps = self._material.steps(self._config, self._group, trainer.stage.spatial.vae_fingerprint, trainer.step)
         while trainer.step < num_steps:
+            stopped_by = self._group.first([self._stop.reason, "run.minutes" if deadline else ""])
+            if stopped_by:
+                self._save()
+                return stopped_by
             with self._progress.clock.waiting():
                 parts = next(steps)
             done = trainer.train_step(parts)
             self._progress.step(trainer.step, done, clips=self._material.plan.global_batch)
-            self._check_bad()
-            if self._validation.is_due(trainer.step):
-                self._progress.record(trainer.step, self._validation.run())
-            stopped_by = self._group.first([self._stop.reason, "run.minutes" if deadline else ""])
-            if stopped_by or trainer.step == num_steps or self._is_due(self._config.checkpoint.every):
-                self._save()
-            if stopped_by and trainer.step < num_steps:
-                return stopped_by
+            self._after_step()
         return ""
+
+    def _after_step(self) -> None:
+        """What is saved comes first: nothing that fails after it costs a step."""
+        is_last = self._trainer.step == self._config.run.steps
+        too_many_bad = self._too_many_bad()
+        if is_last or too_many_bad or self._is_due(self._config.checkpoint.every):
+            self._save()
+        if too_many_bad:
+            raise self._group.said_once(TrainError(too_many_bad))
+        if self._validation.is_due(self._trainer.step):
+            figures, problems = self._validation.run()
+            self._progress.record(self._trainer.step, figures)
+            for problem in problems:
+                self._progress.say(problem)
 
     def _is_due(self, every: int) -> bool:
         return bool(every) and self._trainer.step % every == 0
 
-    def _check_bad(self) -> None:
-        """Clips that cannot be read are named once; too many of them are a mistake somewhere."""
+    def _too_many_bad(self) -> str:
+        """Clips that cannot be read are named once; too many of them are a mistake somewhere, which is said."""
         bad, limit = self._trainer.bad, self._config.sample.max_bad
         for name in list(bad)[self._named_bad :]:
             self._progress.say(f"Another clip stands in for {name}, which {bad[name]}")
         self._named_bad = len(bad)
-        if len(bad) > limit:
-            names = ", ".join(list(bad)[:10])
-            raise TrainError(
-                f"{len(bad)} clips cannot be read, and sample.max_bad is {limit}: {names}. Mend or remove them, or "
-                "raise sample.max_bad; the run goes on from its last state with --resume auto."
-            )
+        if len(bad) <= limit:
+            return ""
+        names = ", ".join(list(bad)[:10])
+        return (
+            f"{len(bad)} clips cannot be read, and sample.max_bad is {limit}: {names}. Mend or remove them, or raise "
+            f"sample.max_bad; the run was saved after step {self._trainer.step}, and goes on with --resume auto."
+        )
 
     def _save(self) -> None:
+        if self._trainer.step == self._saved:
+            return
+        self._saved = self._trainer.step
         self._group.from_main(
             lambda: save_state(
                 states_folder(self._config.run.output),
-                self._trainer.state() | {"config": flat_values(self._config)},
+                self._trainer.state() | {"config": self._facts()},
                 self._config.checkpoint.keep,
             )
         )
+
+    def _facts(self) -> dict[str, Any]:
+        """The options, and what else decides a run's order."""
+        return flat_values(self._config) | {PROCESSES: self._group.world}
 
     def _export(self) -> list[Path]:
         with self._trainer.as_exported():
@@ -145,11 +181,21 @@ def _state(stage: str, config: Config, path: Path | None) -> State | None:
     return state
 
 
-def _differences(config: Config, state: State) -> str:
+def _differences(now: dict[str, Any], state: State) -> str:
     """Which options are not as they were: the user may want it so, and may not."""
     before = state["config"]
-    changed = [f"{name} was {before.get(name)}" for name, now in flat_values(config).items() if before.get(name) != now]
+    names = [*now, *(name for name in before if name not in now)]
+    changed = [f"{name} was {before.get(name, 'not there')}" for name in names if before.get(name) != now.get(name)]
     return f" Other options than before: {', '.join(changed)}." if changed else ""
+
+
+def _warnings(config: Config) -> list[str]:
+    if config.optim.name == "prodigy" and config.optim.lr < 0.1:
+        return [
+            f"Prodigy finds its own learning rate and takes optim.lr, which is {config.optim.lr:g}, as a factor: "
+            "set it to 1."
+        ]
+    return []
 
 
 @contextmanager

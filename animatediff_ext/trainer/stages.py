@@ -29,6 +29,9 @@ from animatediff_ext.trainer.noising import schedule_of
 
 Additions = dict[str, LowRank]
 
+NEW_FAMILIES = {"SD 1.5": "v3", "SDXL": "sdxl-beta"}
+"""Of new modules, where the user names none."""
+
 
 class Stage:
     """What one run trains."""
@@ -42,6 +45,12 @@ class Stage:
 
     def __init__(self, spatial: SpatialModel):
         self.spatial = spatial
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move all that the stage has: what is trained in float32, a motion module that is not in ``dtype``."""
+        self.trained.to(device, torch.float32)
+        if self.motion is not None and self.motion is not self.trained:
+            self.motion.to(device, dtype)
 
     @contextmanager
     def in_training(self, num_frames: int) -> Iterator[None]:
@@ -108,7 +117,7 @@ class LoraStage(Stage):
             raise TrainError(
                 "A motion LoRA is made for a motion module, but motion.init is empty: set it to a motion module's file."
             )
-        self.motion = _with_schedule(_fitting(spatial, load_motion_module(config.motion.init)), config)
+        self.motion = _with_schedule(_loaded(spatial, config), config)
         self.schedule = self.motion.config.family.schedule
         self.layers = motion_attention_layers(self.motion)
         self.trained = LowRankSet(self.layers, config.lora, config.run.seed)
@@ -183,12 +192,27 @@ def new_motion_config(unet: nn.Module, family: str, num_positions: int = 0) -> M
 
 def _trainable_motion(spatial: SpatialModel, config: Config) -> MotionModel:
     if config.motion.init:
-        motion = _fitting(spatial, load_motion_module(config.motion.init))
+        motion = _loaded(spatial, config)
     else:
-        _check_base(spatial, config.motion.family)
+        family = NEW_FAMILIES[spatial.base] if config.motion.family == "auto" else config.motion.family
+        _check_base(spatial, family)
         with _random_from(config.run.seed):
-            motion = MotionModel(new_motion_config(spatial.unet, config.motion.family, config.motion.positions))
+            motion = MotionModel(new_motion_config(spatial.unet, family, config.motion.positions))
     return _with_schedule(motion, config).float().requires_grad_(True)
+
+
+def _loaded(spatial: SpatialModel, config: Config) -> MotionModel:
+    options = config.motion
+    motion = load_motion_module(options.init, family=None if options.family == "auto" else options.family)
+    problem = misfit(spatial.unet, motion.config)
+    if problem:
+        raise TrainError(problem)
+    if options.positions:
+        raise TrainError(
+            f"motion.positions is {options.positions}, but {options.init} brings its own table of "
+            f"{motion.config.num_positions}: set motion.positions to 0."
+        )
+    return motion
 
 
 def _check_base(spatial: SpatialModel, family: str) -> None:
@@ -198,13 +222,6 @@ def _check_base(spatial: SpatialModel, family: str) -> None:
             f"motion.family is {family}, which is for {FAMILIES[family].base}, but {spatial.title} is of "
             f"{spatial.base}'s layout: choose one of {fitting}, or another checkpoint."
         )
-
-
-def _fitting(spatial: SpatialModel, motion: MotionModel) -> MotionModel:
-    problem = misfit(spatial.unet, motion.config)
-    if problem:
-        raise TrainError(problem)
-    return motion
 
 
 def _with_schedule(motion: MotionModel, config: Config) -> MotionModel:

@@ -17,6 +17,8 @@ from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.whole_file import whole_file
 
 FORMAT = 1
+PROCESSES = "processes"
+"""Among the options in a state: how many processes made it."""
 _NAME = re.compile(r"step-(\d+)\.state")
 
 State = dict[str, Any]
@@ -29,12 +31,23 @@ def states_folder(output: str | Path) -> Path:
 
 def states_in(folder: Path) -> list[Path]:
     """The states in a folder, the newest last."""
-    found = [(int(match[1]), path) for path in folder.glob("step-*.state") if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found)]
+    return sorted((path for path in folder.glob("step-*.state") if _NAME.fullmatch(path.name)), key=_step)
+
+
+def set_aside(folder: Path, step: int) -> list[Path]:
+    """Rename the states after ``step``, from which a run went back: ``--resume auto`` is not to take them again."""
+    later = [path for path in states_in(folder) if _step(path) > step]
+    return [path.rename(path.with_suffix(".aside")) for path in later]
+
+
+def _step(path: Path) -> int:
+    return int(_NAME.fullmatch(path.name)[1])
 
 
 def save_state(folder: Path, state: State, keep: int) -> Path:
     """Write a state, then remove all but the ``keep`` newest. Raises `TrainError` if it cannot be written."""
+    for part in folder.glob(".*.part"):  # of a save that was killed
+        part.unlink(missing_ok=True)
     path = folder / f"step-{state['step']:08d}.state"
     try:
         with whole_file(path) as part, part.open("wb") as file:
@@ -42,7 +55,7 @@ def save_state(folder: Path, state: State, keep: int) -> Path:
             file.flush()
             os.fsync(file.fileno())  # whole also after a power cut
     except (OSError, RuntimeError) as error:  # torch's writer turns the one into the other
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or "the disk took no more"
         kept = states_in(folder)
         rest = f"The last whole one is {kept[-1]}." if kept else "There is none before it."
         raise TrainError(

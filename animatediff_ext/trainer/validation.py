@@ -5,14 +5,13 @@ Nothing here draws from a generator of the run, and everything that is attached 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from animatediff_ext.media import WRITERS
+from animatediff_ext.media import WRITERS, MediaError
 from animatediff_ext.params import Animation, Context
 from animatediff_ext.standalone.sampling import animate
 from animatediff_ext.standalone.spatial import SpatialModel
@@ -20,34 +19,58 @@ from animatediff_ext.trainer.base import load_base
 from animatediff_ext.trainer.config import Config, parse_size
 from animatediff_ext.trainer.data.take import Take
 from animatediff_ext.trainer.encode import Batch
+from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.loop import Trainer
 from animatediff_ext.trainer.noising import loss_per_clip
+from animatediff_ext.trainer.stop import StopWish
 
 
 class Validation:
     """What is done every ``validate.every`` steps. The work is shared among the processes."""
 
-    def __init__(self, trainer: Trainer, held_out: list[Take]):
+    def __init__(self, trainer: Trainer, held_out: list[Take], stop: StopWish):
+        """Raises `TrainError` for what cannot be done later on."""
         self._trainer = trainer
+        self._stop = stop
         self._config: Config = trainer.config
         self._num_held_out = len(held_out)
         # Encoded now: a clip that cannot be read is better known of before the run than in its midst.
-        self._held_out = [
-            trainer.encoder.held_out(take) for take in held_out[trainer.group.rank :: trainer.group.world]
-        ]
+        mine = held_out[trainer.group.rank :: trainer.group.world]
+        self._held_out = [trainer.encoder.held_out(take) for take in mine]
+        self._labels = _labels(trainer.stage.spatial, self._config.validate.checkpoints)
+        if self._config.validate.every and self._config.validate.prompts:
+            self._check()
+
+    def _check(self) -> None:
+        missing = [path for path in self._config.validate.checkpoints if not Path(path).exists()]
+        if missing:
+            raise TrainError(f"validate.checkpoints has {missing[0]}, which is not there: correct or remove it.")
+        _, _, num_frames = self._size()
+        motion = self._trainer.stage.motion
+        if motion is not None and num_frames > motion.config.num_positions:
+            raise TrainError(
+                f"Validation clips have {num_frames} frames, but the motion module knows {motion.config.num_positions} "
+                "positions: give a validate.size with at most so many."
+            )
+
+    def _size(self) -> tuple[int, int, int]:
+        """Width, height and frames of the clips."""
+        return parse_size(self._config.validate.size or self._config.sample.buckets[0])
 
     def is_due(self, step: int) -> bool:
         options = self._config.validate
         wanted = options.prompts or self._num_held_out
         return bool(options.every and wanted and (step % options.every == 0 or step == self._config.run.steps))
 
-    def run(self) -> dict[str, float]:
-        """Write the clips, and return the figures."""
+    def run(self) -> tuple[dict[str, float], list[str]]:
+        """Write the clips; returns the figures, and what could not be done.
+
+        A clip that fails is no reason to stop a run. When the run is to stop, no further clip is begun.
+        """
         losses = self._losses() if self._num_held_out else {}
         with self._trainer.as_exported():
-            self._clips()
-        self._trainer.group.barrier()
-        return losses
+            problems = self._clips()
+        return losses, list(self._trainer.group.union(dict.fromkeys(problems, "")))
 
     # ---- loss ----
 
@@ -76,27 +99,40 @@ class Validation:
 
     # ---- clips ----
 
-    def _clips(self) -> None:
+    def _clips(self) -> list[str]:
         """One GIF for each prompt on each checkpoint, in ``validation/step-…`` of the run's folder."""
-        group, prompts = self._trainer.group, self._config.validate.prompts
-        jobs = [(path, number) for path in ("", *self._config.validate.checkpoints) for number in range(len(prompts))]
+        group, num_prompts = self._trainer.group, len(self._config.validate.prompts)
+        jobs = [(path, number) for path in self._labels for number in range(num_prompts)]
         mine = jobs[group.rank :: group.world]
+        problems = []
         for path in dict.fromkeys(path for path, _ in mine):
-            with self._model(path) as spatial, self._trainer.stage.in_use(spatial):
-                for number in (number for other, number in mine if other == path):
-                    self._clip(spatial, number)
+            try:
+                self._clips_on(path, [number for other, number in mine if other == path])
+            except _StoppedError:
+                break
+            except (ValueError, OSError, RuntimeError, MediaError) as error:  # also out of memory
+                problems.append(
+                    f"No validation clips on {path or 'the base'}: {next(iter(str(error).splitlines()), error)}"
+                )
+        return problems
 
-    @contextmanager
-    def _model(self, path: str) -> Iterator[SpatialModel]:
-        """The base, or a personalised checkpoint for as long as it is needed."""
+    def _clips_on(self, path: str, numbers: list[int]) -> None:
+        """On one checkpoint, which is let go of before the next one is read."""
+        spatial = self._model(path)
+        with self._trainer.stage.in_use(spatial):
+            for number in numbers:
+                self._clip(spatial, number, self._labels[path])
+
+    def _model(self, path: str) -> SpatialModel:
+        """The base, or a personalised checkpoint."""
         base = self._trainer.stage.spatial
-        yield (
-            load_base(replace(self._config.base, checkpoint=path), base.unet.device, base.unet.dtype) if path else base
-        )
+        if not path:
+            return base
+        return load_base(replace(self._config.base, checkpoint=path, vae=""), base.unet.device, base.unet.dtype)
 
-    def _clip(self, spatial: SpatialModel, number: int) -> None:
+    def _clip(self, spatial: SpatialModel, number: int, label: str) -> None:
         options = self._config.validate
-        width, height, num_frames = parse_size(options.size or self._config.sample.buckets[0])
+        width, height, num_frames = self._size()
         latents = animate(
             spatial,
             self._trainer.stage.motion,
@@ -108,9 +144,27 @@ class Validation:
             num_steps=options.steps,
             cfg=options.cfg,
             seed=options.seed + number,
+            on_step=self._break_off,
         )
-        path = self._folder() / f"{spatial.title}-{number + 1}.gif"
+        folder = Path(self._config.run.output) / "validation" / f"step-{self._trainer.step:08d}"
+        path = folder / f"{label}-{number + 1}.gif"
         WRITERS["GIF"](spatial.decode(latents), path, fps=options.fps, comment=options.prompts[number])
 
-    def _folder(self) -> Path:
-        return Path(self._config.run.output) / "validation" / f"step-{self._trainer.step:08d}"
+    def _break_off(self, _step: int, _num_steps: int) -> None:
+        if self._stop:
+            raise _StoppedError
+
+
+class _StoppedError(Exception):
+    """Somebody wants the run to stop."""
+
+
+def _labels(base: SpatialModel, checkpoints: Sequence[str]) -> dict[str, str]:
+    """Checkpoint → the name of its files, no two the same; the base is the empty path."""
+    labels: dict[str, str] = {"": base.title}
+    for path in checkpoints:
+        stem = name = Path(path).stem
+        while name in labels.values():
+            name = f"{stem}-{len(labels)}"
+        labels[path] = name
+    return labels

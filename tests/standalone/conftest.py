@@ -4,8 +4,10 @@ import socket
 
 import pytest
 
+from animatediff_ext.formats import save_motion_module
 from animatediff_ext.standalone import load_spatial_model
-from tests.models.spatial import write_file, write_folder
+from tests.models.motion import motion_config, random_motion
+from tests.models.spatial import WIDTHS, write_file, write_folder
 
 BASES = ("SD 1.5", "SDXL")
 
@@ -43,3 +45,11 @@ def loaded(models):
 @pytest.fixture(params=BASES)
 def spatial(request, loaded):
     return loaded[request.param]
+
+
+@pytest.fixture(scope="session")
+def motion_file(tmp_path_factory):
+    """A motion module for SD 1.5, with one in the middle block."""
+    path = tmp_path_factory.mktemp("motion") / "mm.safetensors"
+    save_motion_module(random_motion(motion_config("v2", widths=WIDTHS["SD 1.5"], num_positions=16)), path)
+    return path

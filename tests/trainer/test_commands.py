@@ -1,6 +1,7 @@
 """The command line of the trainer, as its user meets it."""
 
 import dataclasses
+import subprocess
 import sys
 
 import pytest
@@ -10,7 +11,9 @@ from animatediff_ext.motion import FAMILIES
 from animatediff_ext.trainer.config import SECTIONS, TRAINABLE_FAMILIES, Config, options
 from animatediff_ext.trainer.config_file import STAGES, as_text, commented, config_of, flat_values, read_config
 from animatediff_ext.trainer.error import TrainError
-from tests.trainer.commands import with_settings
+from tests.trainer.commands import environment, with_settings
+
+SHOWN = {"validate__every": 1, "validate__prompts": '["a cat"]'}
 
 
 def test_every_example_is_a_configuration_with_the_stages_defaults(tmp_path):
@@ -59,12 +62,17 @@ def test_a_configuration_survives_being_written_into_a_state():
         ("optim.lr=fast", "optim.lr is 'fast': give a number of at least 0"),
         ("run.steps=0", "run.steps is 0: give a whole number of at least 1"),
         ("optim.name=sgd", "choose from adamw, adamw8bit, prodigy"),
-        ("motion.family=v4", "choose from v1, v2, v3, sdxl-beta"),
+        ("motion.family=v4", "choose from auto, v1, v2, v3, sdxl-beta"),
         ('sample.buckets=["256x250x16"]', "multiples of 64"),
         ('sample.buckets=["big"]', "WIDTHxHEIGHTxFRAMES"),
         ("sample.buckets=[]", "sample.buckets is empty"),
         ("diffusion.timestep_min=1000", "from 0 to 999"),
         ("cache.folder=c", "set sample.starts"),
+        ("run.name=", "run.name is ''"),
+        ("run.name=a/b", "give a name for files"),
+        ("run.seed=4294967296", "run.seed is 4294967296"),
+        ("optim.beta1=1", "optim.beta1 is 1"),
+        ("validate.size=big", "validate.size has 'big'"),
     ],
 )
 def test_a_wrong_option_is_a_sentence_with_what_is_right(setting, words):
@@ -82,6 +90,10 @@ def test_a_wrong_option_is_a_sentence_with_what_is_right(setting, words):
         ("lr = 1\n", "no option lr"),
         ("[optimizer]\nlr = 1\n", "did you mean optim.lr?"),
         ("data = 3\n", "write it as [[data]]"),
+        ('data = ["a"]\n', "write it as [[data]]"),
+        ("[[run]]\nsteps = 1\n", "write it as [run]"),
+        ("[diffusion]\nmin_snr = 5\nweighting = 'v'\n", "set one of them"),
+        ("[validate]\nclips = 1\ntimesteps = []\n", "validate.timesteps is empty"),
     ],
 )
 def test_a_wrong_file_is_a_sentence(tmp_path, content, words):
@@ -103,6 +115,12 @@ def test_settings_win_over_the_file_and_the_file_over_the_stage(tmp_path):
     path.write_text('[lora]\nrank = 7\n[run]\nname = "file"\n')
     config = read_config("adapter", path, ["run.name=said"])
     assert (config.lora.rank, config.run.name, config.sample.batch) == (7, "said", 8)
+
+
+@pytest.mark.parametrize("name", ["2024", "true", "2024-01-01", "a b"])
+def test_quotes_may_be_left_out_of_texts(name):
+    assert read_config("motion", None, [f"run.name={name}"]).run.name == name
+    assert read_config("motion", None, [f"run.name='{name}'"]).run.name == name
 
 
 def test_init_writes_a_new_file_and_never_over_one(tmp_path, capsys):
@@ -154,6 +172,8 @@ def test_check_counts_the_parameters_and_less_memory_with_checkpointing(runs):
         ("motion", {"adapter__path": "/no/such.safetensors"}, "is not there"),
         ("motion", {"diffusion__zero_terminal_snr": "true"}, "v-prediction"),
         ("motion", {"validate__clips": 5}, "validate.clips is 5"),
+        ("motion", SHOWN | {"validate__checkpoints": '["/no/such"]'}, "/no/such, which is not there"),
+        ("motion", SHOWN | {"validate__size": "64x64x40"}, "40 frames, but the motion module knows 32"),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence_and_status_1(runs, capsys, stage, changed, words):
@@ -190,16 +210,38 @@ def test_an_optimizer_whose_package_is_missing_says_so(runs, monkeypatch, capsys
 
 
 def test_help_needs_neither_torch_nor_diffusers(tmp_path):
-    import subprocess
-
-    from tests.trainer.commands import environment
-
     code = (
         "import sys; from animatediff_ext.__main__ import _parser; _parser(); "
         "print({'torch', 'diffusers'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_missing_package_says_what_to_install(runs):
+    code = "import sys; sys.modules['diffusers'] = None; from animatediff_ext.__main__ import main; sys.exit(main())"
+    words = ["train", "motion", *with_settings(runs.settings())]
+    done = subprocess.run([sys.executable, "-c", code, *words], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "training needs the package diffusers: `pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_before_the_run_is_no_traceback(runs, monkeypatch):
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("animatediff_ext.trainer.run.gather", interrupted)
+    assert main(["train", "motion", *with_settings(runs.settings())]) == 130
+
+
+def test_our_own_mistakes_keep_their_traceback(runs, monkeypatch):
+    def broken(*_arguments, **_options):
+        raise ValueError("zip() argument 2 is shorter")
+
+    monkeypatch.setattr("animatediff_ext.trainer.run.gather", broken)
+    with pytest.raises(ValueError, match="zip"):
+        main(["train", "motion", *with_settings(runs.settings())])
 
 
 def test_the_default_configuration_is_one(capsys):

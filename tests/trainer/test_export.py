@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from animatediff_ext.formats import describe, load_lora, load_motion_module, save_motion_adapter
 from animatediff_ext.inject import LowRank, injected, low_rank_added, motion_attention_layers, spatial_attention_layers
+from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.export import baked, export
 from animatediff_ext.trainer.export_state import export_state
 from animatediff_ext.trainer.run import train
@@ -101,6 +102,20 @@ def test_the_file_says_where_it_comes_from(runs):
     assert len(found["animatediff_base_sha256"]) == 64
     assert found["modelspec.title"] == "dance"
     assert load_motion_module(path).config.family.schedule.kind == "scaled_linear"
+
+
+def test_files_can_be_read_by_those_who_may_read_the_users_other_files(runs, tmp_path):
+    (tmp_path / "other").touch()
+    trainer = runs.trainer("motion")
+    (path,) = export(trainer.stage, trainer.config, 1)
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_weights_that_are_no_numbers_are_not_exported(runs):
+    trainer = runs.trainer("motion")
+    trainer.parameters[0].data.fill_(1e6)
+    with pytest.raises(TrainError, match="float16 cannot hold"):
+        export(trainer.stage, trainer.config, 1)
 
 
 def test_the_running_mean_is_what_is_exported(runs):

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from animatediff_ext.standalone.spatial import Conditioning
+from animatediff_ext.formats import load_motion_module, save_motion_module
 from animatediff_ext.trainer.config import TRAINABLE_FAMILIES
 from animatediff_ext.trainer.encode import Batch
+from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.stages import new_motion_config
 from tests.models.golden import relative_error
 
@@ -135,10 +136,42 @@ def test_the_adapter_is_in_place_while_motion_is_learnt(runs, motion_module):
 
 
 def test_prompts_of_different_length_go_into_one_batch(runs):
-    trainer = runs.trainer("adapter", sample__buckets='["64x64x1"]')
+    trainer = runs.trainer("adapter", base__text_chunks=3)
     short, long = "red cat", "red cat dog " * 60
     together = trainer.encoder.captions.rows([short, long])
-    spatial = trainer.stage.spatial
-    expected = spatial.encode_text([short, long])
+    expected = trainer.stage.spatial.encode_text([short, long])
+    assert expected.tokens.shape[1] == 3 * 77
     torch.testing.assert_close(together.tokens, expected.tokens, rtol=0, atol=1e-6)
-    assert isinstance(together, Conditioning)
+
+
+def test_a_caption_is_read_alike_whatever_is_beside_it(runs):
+    """Else what is learnt from a clip would depend on how a step is shared among processes."""
+    rows = runs.trainer("adapter").encoder.captions.rows
+    alone, beside = rows(["red cat"]), rows(["red cat", "red cat dog " * 60])
+    assert torch.equal(alone.tokens, beside.tokens[:1])
+    assert beside.tokens.shape[1] == 77
+
+
+def test_all_of_a_stage_is_on_the_device_in_the_format_of_the_run(runs, motion_module):
+    """A device without memory stands in for a GPU."""
+    stage = runs.trainer("lora", motion__init=motion_module).stage
+    stage.to(torch.device("meta"), torch.bfloat16)
+    for tensor in (*stage.motion.parameters(), *stage.motion.buffers()):
+        assert (tensor.device.type, tensor.dtype) == ("meta", torch.bfloat16)
+    for tensor in stage.trained.parameters():
+        assert (tensor.device.type, tensor.dtype) == ("meta", torch.float32)
+
+
+def test_a_half_precision_module_is_trained_in_full(runs, motion_module, tmp_path):
+    half = tmp_path / "half.safetensors"
+    save_motion_module(load_motion_module(motion_module), half)
+    for stage in ("motion", "lora"):
+        trainer = runs.trainer(stage, motion__init=half)
+        assert {tensor.dtype for tensor in trainer.stage.motion.parameters()} == {torch.float32}
+
+
+def test_the_family_of_a_module_to_start_from_is_its_own(runs, motion_module):
+    assert runs.trainer("motion", motion__init=motion_module).stage.motion.config.family.name == "v3"
+    assert runs.trainer("motion").stage.motion.config.family.name == "v3"
+    with pytest.raises(TrainError, match="brings its own table of 32"):
+        runs.trainer("motion", motion__init=motion_module, motion__positions=16)

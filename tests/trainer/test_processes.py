@@ -84,6 +84,17 @@ def test_too_many_bad_clips_stop_all_processes_with_a_list(runs, tmp_path):
     assert "2 clips cannot be read, and sample.max_bad is 1: some/clip" in errors
 
 
+def test_what_only_one_process_knows_is_said_too(runs, tmp_path):
+    """The checkpoint that cannot be animated falls to the second process."""
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no model")
+    options = {"validate__every": 2, "validate__prompts": '["a cat"]', "validate__steps": 1, "run__steps": 2}
+    settings = runs.settings(validate__checkpoints=f'["{broken}"]', **options)
+    code, _, errors = commands.run("motion", *commands.with_settings(settings), processes=2)
+    assert code == 0, errors
+    assert errors.count(f"No validation clips on {broken}") == 1
+
+
 @pytest.mark.parametrize("kind", ["missing checkpoint", "no clips"])
 def test_a_mistake_is_said_once_by_all_processes_together(runs, tmp_path, kind):
     wrong = {"base__checkpoint": tmp_path / "no"} if kind == "missing checkpoint" else {"data__path": tmp_path / "no"}

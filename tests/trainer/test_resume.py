@@ -13,9 +13,10 @@ from animatediff_ext.formats import load_motion_module
 from animatediff_ext.inject import injected
 from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.trainer import run as run_module
+from animatediff_ext.trainer.config_file import flat_values
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.run import train
-from animatediff_ext.trainer.state import load_state, save_state, states_folder, states_in
+from animatediff_ext.trainer.state import load_state, save_state, set_aside, states_folder, states_in
 from tests.models.golden import relative_error
 from tests.trainer import commands
 from tests.trainer.comparing import assert_same, prediction, state_of
@@ -166,6 +167,63 @@ def test_only_the_newest_states_stay(runs):
         "step-00000004.state",
         "step-00000005.state",
     ]
+
+
+def test_a_state_that_was_just_written_is_never_removed(tmp_path):
+    """Also where older history has higher numbers."""
+    for step in (2, 4, 6):
+        save_state(tmp_path, {"step": step, "stage": "motion"}, keep=3)
+    set_aside(tmp_path, 2)
+    save_state(tmp_path, {"step": 3, "stage": "motion"}, keep=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step-00000003.state",
+        "step-00000004.aside",
+        "step-00000006.aside",
+    ]
+
+
+def test_going_back_to_an_earlier_state_leaves_the_later_ones_aside(runs, capsys):
+    options = {"checkpoint__every": 2, "checkpoint__keep": 3}
+    train("motion", runs.config("motion", **options))
+    folder = states_folder(runs.folder / "run")
+    train("motion", runs.config("motion", run__steps=3, **options), resume=str(states_in(folder)[0]))
+    assert [path.stem for path in states_in(folder)] == ["step-00000002", "step-00000003"]
+    assert "step-00000006.state is of a later step" in capsys.readouterr().err
+    lines = (runs.folder / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [3]
+
+
+def test_what_a_killed_save_left_behind_is_removed_by_the_next(tmp_path):
+    (tmp_path / ".0123.part").write_bytes(b"half a state")
+    save_state(tmp_path, {"step": 1, "stage": "motion"}, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.state"]
+
+
+def test_options_of_the_optimizer_may_change_on_the_way(runs):
+    trainer = runs.trainer("motion")
+    state = trainer.state() | {"config": flat_values(trainer.config)}
+    other = runs.trainer("motion", optim__weight_decay=0.5, optim__beta1=0.5, precision__amp="fp16")
+    other.restore(state)
+    group = other.optimizer.param_groups[0]
+    assert (group["weight_decay"], group["betas"]) == (0.5, (0.5, 0.999))
+    with pytest.raises(TrainError, match="its optimizer is adamw"):
+        runs.trainer("motion", optim__name="prodigy").restore(state)
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_the_weights_change(runs, monkeypatch):
+    original = run_module.Trainer.loss
+
+    def loss(self, batch):
+        value = original(self, batch)
+        if self.step == 2:
+            self.parameters[0].register_hook(lambda gradient: gradient * float("inf"))
+        return value
+
+    monkeypatch.setattr(run_module.Trainer, "loss", loss)
+    with pytest.raises(TrainError, match="The gradient is nan at step 3"):
+        train("motion", runs.config("motion", checkpoint__every=1))
+    trained = load_state(states_in(states_folder(runs.folder / "run"))[-1])["trained"]
+    assert all(tensor.isfinite().all() for tensor in trained.values())
 
 
 def test_options_that_changed_are_named_when_a_run_goes_on(runs, capsys):

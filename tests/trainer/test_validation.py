@@ -7,6 +7,9 @@ import torch
 
 from animatediff_ext.media import probe
 from animatediff_ext.trainer.run import train
+from animatediff_ext.trainer.state import states_folder, states_in
+from animatediff_ext.trainer.stop import StopWish
+from animatediff_ext.trainer.validation import Validation
 from tests.models.spatial import write_file
 from tests.trainer.comparing import assert_same, state_of
 
@@ -53,6 +56,45 @@ def test_clips_are_made_on_the_base_and_on_personalised_checkpoints(runs, base, 
     assert (found.width, found.height, found.num_frames) == (64, 128, 3)
     assert found.fps == pytest.approx(8, rel=0.02)  # GIF counts in hundredths of a second
     assert found.comment == "a dog"
+
+
+def test_checkpoints_of_one_name_have_clips_of_their_own(runs, personalised, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / personalised.name
+    other.symlink_to(personalised)
+    for name in ("painted.tokenizer", "tokenizer"):
+        if (personalised.parent / name).exists():
+            (other.parent / name).symlink_to(personalised.parent / name)
+    options = WATCHED | {"validate__checkpoints": f'["{personalised}", "{other}"]', "validate__prompts": '["a cat"]'}
+    train("motion", runs.config("motion", run__steps=2, **options))
+    folder = runs.folder / "run" / "validation" / "step-00000002"
+    assert sorted(path.name for path in folder.iterdir()) == ["painted-1.gif", "painted-2-1.gif", "tiny-1.gif"]
+
+
+def test_a_checkpoint_that_cannot_be_animated_stops_nothing(runs, sdxl_base, capsys):
+    options = WATCHED | {"validate__checkpoints": f'["{sdxl_base}"]'}
+    files = train("motion", runs.config("motion", run__steps=2, **options))
+    assert files
+    assert f"No validation clips on {sdxl_base}: The motion module" in capsys.readouterr().err
+
+
+def test_a_wish_to_stop_breaks_a_clip_off(runs, monkeypatch):
+    """The state was saved before; a scheduler does not wait for clips."""
+    trainer, material = runs.made("motion", **WATCHED)
+    stop = StopWish()
+    stop.reason = "SIGTERM"
+    assert Validation(trainer, material.held_out, stop).run() == ({}, [])
+    assert not list(runs.folder.rglob("*.gif"))
+
+
+def test_what_is_saved_comes_before_what_is_shown(runs, monkeypatch):
+    def dies(_self):
+        raise SystemExit
+
+    monkeypatch.setattr(Validation, "run", dies)
+    with pytest.raises(SystemExit):
+        train("motion", runs.config("motion", checkpoint__every=2, **WATCHED))
+    assert len(states_in(states_folder(runs.folder / "run"))) == 1
 
 
 def test_clips_change_with_training_and_not_with_the_time_of_day(runs):

@@ -15,6 +15,8 @@ from animatediff_ext.trainer.error import TrainError
 
 Bad = tuple[str, str]
 """Name of a clip that cannot be read, and what is wrong with it, to go on after the name."""
+_KEPT_EVERY = 5_000
+"""Clips between two writes of the index."""
 _MAX_THREADS = 16  # much of the time goes into waiting for the disk
 
 
@@ -38,6 +40,8 @@ def look_into(
                 seen[key_of(clip, found.file_size, found.modified_ns)] = found
             if progress:
                 progress(number, len(clips))
+            if index and number % _KEPT_EVERY == 0 and seen.keys() - known.keys():
+                _keep(index, known | seen)  # a start that is broken off need not begin anew
     if index and seen.keys() - known.keys():
         _keep(index, seen)
     return good, bad
@@ -66,7 +70,7 @@ def _keep(index: Path, seen: dict[str, Seen]) -> None:
     except OSError as error:
         raise TrainError(
             f"{index}, which keeps what is known of the clips, cannot be written ({error.strerror}): "
-            "make room there, or choose another folder for the run."
+            "choose another run.output, or make room there."
         ) from error
 
 

@@ -126,6 +126,11 @@ def _from_csv(path: Path, data: Data) -> Iterator[Clip]:
                     "either videoid,name,page_dir or path,caption. Add that line."
                 )
             for row in rows:
+                if None in row:  # what csv.DictReader calls the rest
+                    raise TrainError(
+                        f"{path}, line {rows.line_num}, has more columns than the first line names: put captions with "
+                        "commas in them between double quotes."
+                    )
                 yield _listed(path, data, row, f"line {rows.line_num}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TrainError(f"{path} cannot be read ({error}): save it as CSV in UTF-8.") from error
