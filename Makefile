@@ -21,6 +21,7 @@ lint: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench.motion
+	$(BIN)/python -m bench.train
 
 clean:
 	rm -rf $(VENV)

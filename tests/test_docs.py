@@ -37,7 +37,10 @@ def test_no_other_argument_is_documented():
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(SETTINGS)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", "docs/arguments.md", "docs/decisions.md"])
+@pytest.mark.parametrize(
+    "document",
+    ["README.md", "CHANGELOG.md", *(f"docs/{name}.md" for name in ("arguments", "decisions", "generate", "training"))],
+)
 def test_links_lead_somewhere(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):

@@ -99,11 +99,12 @@ class Run:
     def _train(self) -> str:
         """Returns who stopped it before the last step, empty if nobody."""
         trainer, num_steps = self._trainer, self._config.run.steps
-        deadline = Deadline(self._config.run.minutes)
+        deadline, first = Deadline(self._config.run.minutes), trainer.step
         self._progress.start(trainer.step)
         steps = self._material.steps(self._config, self._group, trainer.stage.spatial.vae_fingerprint, trainer.step)
         while trainer.step < num_steps:
-            stopped_by = self._group.first([self._stop.reason, "run.minutes" if deadline else ""])
+            out_of_time = deadline and trainer.step > first  # a run that is gone on with again and again gets somewhere
+            stopped_by = self._group.first([self._stop.reason, "run.minutes" if out_of_time else ""])
             if stopped_by:
                 self._save()
                 return stopped_by

@@ -220,7 +220,7 @@ def test_a_gradient_that_is_no_number_stops_the_run_before_the_weights_change(ru
         return value
 
     monkeypatch.setattr(run_module.Trainer, "loss", loss)
-    with pytest.raises(TrainError, match="The gradient is nan at step 3"):
+    with pytest.raises(TrainError, match="The gradient is inf at step 3"):
         train("motion", runs.config("motion", checkpoint__every=1))
     trained = load_state(states_in(states_folder(runs.folder / "run"))[-1])["trained"]
     assert all(tensor.isfinite().all() for tensor in trained.values())
