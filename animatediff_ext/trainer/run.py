@@ -10,6 +10,7 @@ from typing import Any
 from animatediff_ext.trainer.base import amp_dtype, load_base
 from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.config_file import as_text, flat_values
+from animatediff_ext.trainer.data.dataset import Example
 from animatediff_ext.trainer.encode import Encoder
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.export import export
@@ -103,17 +104,26 @@ class Run:
         self._progress.start(trainer.step)
         steps = self._material.steps(self._config, self._group, trainer.stage.spatial.vae_fingerprint, trainer.step)
         while trainer.step < num_steps:
+            with self._progress.clock.waiting():
+                parts = self._next(steps)
             out_of_time = deadline and trainer.step > first  # a run that is gone on with again and again gets somewhere
             stopped_by = self._group.first([self._stop.reason, "run.minutes" if out_of_time else ""])
             if stopped_by:
                 self._save()
                 return stopped_by
-            with self._progress.clock.waiting():
-                parts = next(steps)
             done = trainer.train_step(parts)
             self._progress.step(trainer.step, done, clips=self._material.plan.global_batch)
             self._after_step()
         return ""
+
+    def _next(self, steps: Iterator[list[list[Example]]]) -> list[list[Example]]:
+        """What the next step is made of. A scheduler's SIGTERM may end the readers too; then nothing is needed of them."""
+        try:
+            return next(steps)
+        except TrainError:
+            if not self._stop:
+                raise
+            return []
 
     def _after_step(self) -> None:
         """What is saved comes first: nothing that fails after it costs a step."""

@@ -165,7 +165,6 @@ def _as_it_is(examples):
 
 def _begin_worker(_: int) -> None:
     torch.set_num_threads(1)
-    # Ctrl-C, and the SIGTERM of a scheduler, go to a whole group of processes. The training process alone decides what
-    # they mean: it may want more batches to end its step with, and workers end when it does.
+    # Ctrl-C goes to all processes of a terminal; the training process alone decides what it means. SIGTERM ends a
+    # worker, since that is how a process ends its workers when it exits.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
