@@ -117,7 +117,7 @@ class Run:
         return ""
 
     def _next(self, steps: Iterator[list[list[Example]]]) -> list[list[Example]]:
-        """What the next step is made of. A scheduler's SIGTERM may end the readers too; then nothing is needed of them."""
+        """What the next step is made of; nothing, where a scheduler's SIGTERM has ended the readers as well."""
         try:
             return next(steps)
         except TrainError:
