@@ -6,7 +6,7 @@
 The loop and the bare forward and backward pass take turns on the same batch. Every setting has a process of its own, so
 that peaks do not mix; memory is what the steps hold at most, less what the process had before there was a model, and
 is set against `animatediff_ext.trainer.memory.estimate`. On a CPU it is resident memory. ``--sd15`` measures settings
-of a model with SD 1.5's sizes, which takes up to 16 GB and some twenty minutes on two cores.
+of a model with SD 1.5's sizes, which takes 12 GB and some ten minutes on two cores.
 """
 
 from __future__ import annotations
