@@ -135,6 +135,23 @@ def _declare_generate(parser: argparse.ArgumentParser) -> None:
     commands.declare(parser)
 
 
+# ---- the toy world ----
+
+
+def _declare_demo(parser: argparse.ArgumentParser) -> None:
+    """animate a few prompts with the small models that come with the project"""
+    from animatediff_ext.toy import commands
+
+    commands.declare_demo(parser)
+
+
+def _declare_toy(parser: argparse.ArgumentParser) -> None:
+    """make the small models anew, measure them, or install them in a WebUI"""
+    from animatediff_ext.toy import commands
+
+    commands.declare(parser)
+
+
 def _complain(error: Exception) -> str:
     print(f"animatediff_ext: {error}", file=sys.stderr)
     return str(error)
@@ -145,6 +162,8 @@ COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "convert": _declare_convert,
     "train": _declare_train,
     "generate": _declare_generate,
+    "demo": _declare_demo,
+    "toy": _declare_toy,
 }
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """Tiny image models with weights made from names, as other programs store them: diffusers folders, LDM's single files.
 
-The names of LDM's layout are written down here once more, in the other direction than the code under test reads them.
+The names in single files are written by `standalone.ldm_names`, and read by diffusers' converters.
 """
 
 import json
-import re
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 from transformers.models.clip.tokenization_clip import bytes_to_unicode
 
+from animatediff_ext.standalone.ldm_names import ldm_unet_tensors, ldm_vae_tensors
 from tests.models.golden import fill_by_name
 
 MERGES = ("c a", "ca t</w>", "d o", "do g</w>", "r e", "re d</w>")
@@ -123,91 +123,6 @@ def ldm_tensors(base: str, parts: dict[str, nn.Module]) -> dict[str, torch.Tenso
         second = open_clip_tensors(parts["text_encoder_2"])
         tensors |= {f"conditioner.embedders.1.model.{name}": tensor for name, tensor in second.items()}
     return tensors | {"alphas_cumprod": torch.zeros(1000)}
-
-
-_UNET_ENDS = {
-    "conv_in.": "input_blocks.0.0.",
-    "conv_norm_out.": "out.0.",
-    "conv_out.": "out.2.",
-    "time_embedding.linear_1.": "time_embed.0.",
-    "time_embedding.linear_2.": "time_embed.2.",
-    "add_embedding.linear_1.": "label_emb.0.0.",
-    "add_embedding.linear_2.": "label_emb.0.2.",
-    "mid_block.resnets.0.": "middle_block.0.",
-    "mid_block.attentions.0.": "middle_block.1.",
-    "mid_block.resnets.1.": "middle_block.2.",
-}
-_RESNET = {
-    ".norm1.": ".in_layers.0.",
-    ".conv1.": ".in_layers.2.",
-    ".time_emb_proj.": ".emb_layers.1.",
-    ".norm2.": ".out_layers.0.",
-    ".conv2.": ".out_layers.3.",
-    ".conv_shortcut.": ".skip_connection.",
-}
-
-
-def ldm_unet_tensors(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
-    return {_ldm_unet_name(name, unet): tensor for name, tensor in unet.state_dict().items()}
-
-
-def _ldm_unet_name(name: str, unet: UNet2DConditionModel) -> str:
-    for diffusers, ldm in _UNET_ENDS.items():
-        name = re.sub(f"^{re.escape(diffusers)}", ldm, name)
-    place = re.match(r"(down|up)_blocks\.(\d)\.(\w+?)\.(\d)\.(.*)", name)
-    if place:
-        side, level, part, i, rest = place.groups()
-        name = f"{_ldm_block(unet, side, int(level), part, int(i))}.{rest}".replace(".op.conv.", ".op.")
-    if "transformer_blocks" not in name:
-        for diffusers, ldm in _RESNET.items():
-            name = name.replace(diffusers, ldm)
-    return name
-
-
-def _ldm_block(unet: UNet2DConditionModel, side: str, level: int, part: str, i: int) -> str:
-    layers = unet.config.layers_per_block
-    first = level * (layers + 1)
-    if part == "downsamplers":
-        return f"input_blocks.{first + layers + 1}.0.op"
-    if part == "upsamplers":  # behind the ResBlock, and behind the attention where there is one
-        return f"output_blocks.{first + layers}.{1 + hasattr(unet.up_blocks[level], 'attentions')}"
-    child = ("resnets", "attentions").index(part)
-    return f"input_blocks.{first + i + 1}.{child}" if side == "down" else f"output_blocks.{first + i}.{child}"
-
-
-def ldm_vae_tensors(model: AutoencoderKL) -> dict[str, torch.Tensor]:
-    levels = len(model.config.block_out_channels)
-    tensors = {}
-    for name, tensor in model.state_dict().items():
-        if ".attentions." in name and name.endswith("weight") and tensor.ndim == 2:
-            tensor = tensor[:, :, None, None]  # LDM has 1x1 convolutions there
-        tensors[_ldm_vae_name(name, levels)] = tensor
-    return tensors
-
-
-_VAE = {
-    "down_blocks.": "down.",
-    "downsamplers.0.": "downsample.",
-    "upsamplers.0.": "upsample.",
-    "mid_block.resnets.0.": "mid.block_1.",
-    "mid_block.resnets.1.": "mid.block_2.",
-    "mid_block.attentions.0.": "mid.attn_1.",
-    "group_norm.": "norm.",
-    "to_q.": "q.",
-    "to_k.": "k.",
-    "to_v.": "v.",
-    "to_out.0.": "proj_out.",
-    "resnets.": "block.",
-    "conv_norm_out.": "norm_out.",
-    "conv_shortcut.": "nin_shortcut.",
-}
-
-
-def _ldm_vae_name(name: str, levels: int) -> str:
-    name = re.sub(r"up_blocks\.(\d)", lambda match: f"up.{levels - 1 - int(match[1])}", name)
-    for diffusers, ldm in _VAE.items():
-        name = name.replace(diffusers, ldm)
-    return name
 
 
 _OPEN_CLIP = {

@@ -1,0 +1,243 @@
+"""The toy world from nothing but seeds: ``python -m animatediff_ext toy build``.
+
+Parts are made one after the other; a part that is there is not made again, and one that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from diffusers import AutoencoderKL
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import CLIPTokenizerFast
+
+from animatediff_ext.toy.checkpoint import CLIP_FOLDER, write_checkpoint, write_clip_config
+from animatediff_ext.toy.clips import STRIDE, some_caption, write_videos
+from animatediff_ext.toy.draw import draw
+from animatediff_ext.toy.fit import Plan
+from animatediff_ext.toy.learn_image import ImageModel, encoded_stills, learn_base, personalise
+from animatediff_ext.toy.learn_vae import learn_vae
+from animatediff_ext.toy.networks import new_text_encoder, new_unet, new_vae
+from animatediff_ext.toy.scene import CLIP_FRAMES, SIDE, random_scene
+from animatediff_ext.toy.words import write_tokenizer
+from animatediff_ext.trainer.config import (
+    Adapter,
+    Base,
+    Cache,
+    Checkpoint,
+    Config,
+    Data,
+    Diffusion,
+    Ema,
+    Log,
+    Lora,
+    Motion,
+    Optim,
+    Precision,
+    Run,
+    Sample,
+    Validate,
+)
+from animatediff_ext.trainer.run import train
+from animatediff_ext.whole_file import whole_file
+
+BASE, NIGHT = "toy_base.safetensors", "toy_night.safetensors"
+MOTION, ADAPTER = "toy_motion.safetensors", "toy_adapter.safetensors"
+ZOOM, CANDY = "toy_zoom.safetensors", "toy_candy.safetensors"
+FILES = (BASE, NIGHT, MOTION, ADAPTER, ZOOM, CANDY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How much of everything."""
+
+    seed: int = 0
+    vae: Plan = Plan(num_steps=3000, lr=2e-3)
+    num_pictures: int = 12_288
+    base: Plan = Plan(num_steps=4000, lr=1e-3, ema=0.998)
+    night: Plan = Plan(num_steps=500, lr=3e-4, ema=0.99)
+    num_videos: int = 1536
+    num_zooms: int = 48
+    num_candies: int = 256
+    adapter_steps: int = 300
+    motion_steps: int = 5000
+    zoom_steps: int = 300
+    candy_steps: int = 600
+
+
+def build(recipe: Recipe, work: Path, target: Path, say: Callable[[str], None] = print) -> None:
+    """Make what is missing in ``target``. What is in between is kept in ``work``, and may be thrown away afterwards."""
+    Build(recipe, work, target, say).run()
+
+
+class Build:
+    """The parts, each a method that makes files which later ones read."""
+
+    def __init__(self, recipe: Recipe, work: Path, target: Path, say: Callable[[str], None]):
+        self.recipe = recipe
+        self.work = work
+        self.target = target
+        self._say = say
+
+    def run(self) -> None:
+        self.target.mkdir(parents=True, exist_ok=True)
+        tokenizer = write_tokenizer(self.target / CLIP_FOLDER)
+        vae = self._vae()
+        model = self._base(vae, tokenizer)
+        self._night(model, vae, tokenizer)
+        self._stage("adapter", self._adapter(), ADAPTER)
+        self._stage("motion", self._motion(), MOTION)
+        self._stage("lora", self._zoom(), ZOOM)
+        self._stage("adapter", self._candy(), CANDY, exported="_webui")
+
+    # ---- networks ----
+
+    def _vae(self) -> AutoencoderKL:
+        path = self.work / "vae.safetensors"
+        if not path.exists():
+            vae = learn_vae(self.recipe.seed, self.recipe.vae, self.work / "vae")
+            _save(vae, path)
+        return _loaded(new_vae(), path)
+
+    def _base(self, vae: AutoencoderKL, tokenizer: CLIPTokenizerFast) -> ImageModel:
+        path = self.work / "base.safetensors"
+        if not path.exists():
+            stills = encoded_stills(vae, "paper", self.recipe.num_pictures, self.recipe.seed + 1)
+            model = learn_base(stills, tokenizer, self.recipe.seed + 1, self.recipe.base, self.work / "base")
+            _save(model, path)
+        model = _loaded(ImageModel(new_unet(), new_text_encoder(tokenizer)), path)
+        if not (self.target / BASE).exists():
+            write_clip_config(self.target / CLIP_FOLDER, model.text_encoder)
+            write_checkpoint(self.target / BASE, model.unet, vae, model.text_encoder)
+            self._say(f"{self.target / BASE}")
+        return model
+
+    def _night(self, model: ImageModel, vae: AutoencoderKL, tokenizer: CLIPTokenizerFast) -> None:
+        if (self.target / NIGHT).exists():
+            return
+        stills = encoded_stills(vae, "night", self.recipe.num_pictures // 4, self.recipe.seed + 2)
+        personalise(model, stills, tokenizer, self.recipe.seed + 2, self.recipe.night, self.work / "night")
+        write_checkpoint(self.target / NIGHT, model.unet, vae, model.text_encoder)
+        self._say(f"{self.target / NIGHT}")
+
+    # ---- the trainer's stages ----
+
+    def _stage(self, stage: str, config: Config, name: str, exported: str = "") -> None:
+        if (self.target / name).exists():
+            return
+        train(stage, config, resume="auto")
+        made = Path(config.run.output) / f"{config.run.name}{exported}.safetensors"
+        with whole_file(self.target / name) as part:
+            shutil.copyfile(made, part)
+        self._say(f"{self.target / name}")
+
+    def _adapter(self) -> Config:
+        """Learns how videos look, from their frames."""
+        options = {"lora": Lora(rank=8), "ema": Ema(decay=0.99)}
+        return self._config(
+            "adapter", self._videos, self.recipe.adapter_steps, lr=3e-3, batch=16, num_frames=1, **options
+        )
+
+    def _motion(self) -> Config:
+        config = self._config(
+            "motion", self._videos, self.recipe.motion_steps, lr=2e-3, batch=4, num_frames=CLIP_FRAMES
+        )
+        return replace(
+            config,
+            motion=Motion(family="v3"),
+            adapter=Adapter(path=str(self.target / ADAPTER)),
+            # what frames have in common is decided at high noise
+            diffusion=replace(config.diffusion, timestep_density="high-noise"),
+            ema=Ema(decay=0.998),
+        )
+
+    def _zoom(self) -> Config:
+        return self._config(
+            "zoom",
+            self._zooms,
+            self.recipe.zoom_steps,
+            lr=2e-3,
+            batch=4,
+            num_frames=CLIP_FRAMES,
+            lora=Lora(rank=8),
+            motion=Motion(init=str(self.target / MOTION)),
+            ema=Ema(decay=0.99),
+        )
+
+    def _candy(self) -> Config:
+        """A look as a LoRA: the same stage learns any."""
+        options = {"lora": Lora(rank=16), "ema": Ema(decay=0.99)}
+        return self._config("candy", self._candies, self.recipe.candy_steps, lr=3e-3, batch=16, num_frames=1, **options)
+
+    def _config(
+        self, name: str, data: Callable[[], Path], steps: int, *, lr: float, batch: int, num_frames: int, **sections
+    ) -> Config:
+        """What all stages have in common."""
+        stride = STRIDE if num_frames > 1 else 1
+        common = {
+            "run": Run(name=f"toy-{name}", output=str(self.work / name), steps=steps, seed=self.recipe.seed),
+            "base": Base(checkpoint=str(self.target / BASE)),
+            "data": (Data(path=str(data())),),
+            "sample": Sample(
+                buckets=(f"{SIDE}x{SIDE}x{num_frames}",), stride=stride, starts=1, flip=False, batch=batch, workers=0
+            ),
+            "cache": Cache(folder=str(self.work / "cache")),
+            # The base was trained on these betas, and sees nothing else here. AnimateDiff's own choice, other betas
+            # than the image model's, costs a small frozen model more than it gives.
+            "diffusion": Diffusion(schedule="scaled_linear"),
+            "optim": Optim(lr=lr, beta2=0.99, warmup=max(1, steps // 20), schedule="cosine"),
+            "precision": Precision(amp="fp32", gradient_checkpointing=False),
+            "validate": Validate(every=0),
+            "checkpoint": Checkpoint(every=250),
+            "log": Log(tensorboard=False),
+        }
+        return Config(**common | sections)
+
+    # ---- data ----
+
+    def _videos(self) -> Path:
+        return self._made("videos", lambda folder: write_videos(folder, self.recipe.num_videos, 3, defect=True))
+
+    def _zooms(self) -> Path:
+        return self._made(
+            "zooms", lambda folder: write_videos(folder, self.recipe.num_zooms, 4, defect=False, zoom=True)
+        )
+
+    def _candies(self) -> Path:
+        return self._made("candies", lambda folder: write_stills(folder, self.recipe.num_candies, 5, "candy"))
+
+    def _made(self, name: str, write: Callable[[Path], object]) -> Path:
+        """A folder of data that is there only when it is whole."""
+        folder = self.work / name
+        if not folder.exists():
+            part = self.work / f"{name}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            write(part)
+            part.rename(folder)
+        return folder / "clips.jsonl" if (folder / "clips.jsonl").exists() else folder
+
+
+def write_stills(folder: Path, num_pictures: int, seed: int, look: str) -> None:
+    """PNG files of one look, with captions beside them."""
+    random = np.random.default_rng([seed, num_pictures])
+    for number in range(num_pictures):
+        scene = random_scene(random)
+        Image.fromarray(draw(scene, look)).save(folder / f"{number:05}.png")
+        (folder / f"{number:05}.txt").write_text(some_caption(random, scene), encoding="utf-8")
+
+
+def _save(model: nn.Module, path: Path) -> None:
+    with whole_file(path) as part:
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, part)
+
+
+def _loaded(model: nn.Module, path: Path) -> nn.Module:
+    model.load_state_dict(load_file(path))
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,373 @@
+"""The paper's claim, measured: ``python -m animatediff_ext toy measure``.
+
+One motion module, trained once on one base model, animates image models that it has never seen, and takes nothing away
+from them. Every figure stands beside what the same measure gives for drawn clips, and beside something that must fail.
+
+Axes: f frames, h height, w width. A clip is uint8 ``(f h w 3)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from tqdm import tqdm
+
+from animatediff_ext.standalone.spatial import SpatialModel
+from animatediff_ext.toy.build import ADAPTER, BASE, CANDY, MOTION, NIGHT, ZOOM
+from animatediff_ext.toy.clips import ZOOM as DRAWN_ZOOM
+from animatediff_ext.toy.clips import frames_of
+from animatediff_ext.toy.draw import draw
+from animatediff_ext.toy.learn_vae import as_pixels
+from animatediff_ext.toy.measures import ClipMeasures, diversity
+from animatediff_ext.toy.scene import CLIP_FRAMES, COLOURS, HEADINGS, SHAPES, SPEED, Scene, random_scene
+from animatediff_ext.toy.studio import Studio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One row of the table."""
+
+    key: str
+    what: str
+    value: float
+    unit: str = ""
+    """``%``, or what follows the number."""
+    target: str
+    met: bool
+    drawn: float | None = None
+    """The same of drawn clips, that went through the VAE."""
+    control: float | None = None
+    """The same of something that must fail."""
+    control_is: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A prompt, and what a clip of it is to show."""
+
+    prompt: str
+    heading: str
+    seed: int
+
+
+def told_all(number: int) -> list[Told]:
+    """Prompts that leave nothing open, each heading as often as any other."""
+    everything = list(product(COLOURS, SHAPES))
+    found = []
+    for i in range(number):
+        heading = list(HEADINGS)[i % len(HEADINGS)]
+        colour, shape = everything[7 * i % len(everything)]  # 7 has no factor in common with their number
+        found.append(Told(prompt=f"a {colour} {shape} moving {heading}", heading=heading, seed=1000 + i))
+    return found
+
+
+def told_no_colour(seeds: int) -> list[Told]:
+    """One prompt for each shape, with another heading each, for several seeds."""
+    pairs = zip(SHAPES, HEADINGS, strict=True)
+    return [
+        Told(prompt=f"a {shape} moving {heading}", heading=heading, seed=2000 + seed)
+        for shape, heading in pairs
+        for seed in range(seeds)
+    ]
+
+
+def told_no_shape() -> list[Told]:
+    """One prompt for each colour and heading, half of them."""
+    pairs = list(product(COLOURS, HEADINGS))[::2]
+    return [
+        Told(prompt=f"a {colour} shape moving {heading}", heading=heading, seed=3000 + i)
+        for i, (colour, heading) in enumerate(pairs)
+    ]
+
+
+class Claim:
+    """All clips that the figures are made of, each set sampled when it is needed first."""
+
+    def __init__(self, studio: Studio, *, clips: int = 48, seeds: int = 5):
+        self._studio = studio
+        self._clips = clips
+        self._seeds = seeds
+
+    # ---- clips ----
+
+    @cached_property
+    def drawn(self) -> list[tuple[Scene, np.ndarray]]:
+        """Drawn clips, as the VAE gives them back: no model can do better."""
+        random = np.random.default_rng(5)
+        spatial = self._studio.image_model(BASE)
+        scenes = [random_scene(random, travel=SPEED * (CLIP_FRAMES - 1)) for _ in range(self._clips // 2)]
+        return [
+            (scene, through_vae(spatial, np.stack([draw(one) for one in frames_of(scene, CLIP_FRAMES)])))
+            for scene in scenes
+        ]
+
+    @cached_property
+    def base(self) -> list[np.ndarray]:
+        return self._sampled("base", BASE, told_all(self._clips))
+
+    @cached_property
+    def night(self) -> list[np.ndarray]:
+        return self._sampled("night", NIGHT, told_all(self._clips))
+
+    @cached_property
+    def night_stills(self) -> list[np.ndarray]:
+        return self._sampled("night, stills", NIGHT, told_all(4), motion=None)
+
+    @cached_property
+    def candy(self) -> list[np.ndarray]:
+        return self._sampled("candy", BASE, told_all(self._clips // 2), loras=[(CANDY, 1.0)])
+
+    @cached_property
+    def candy_stills(self) -> list[np.ndarray]:
+        return self._sampled("candy, stills", BASE, told_all(4), motion=None, loras=[(CANDY, 1.0)])
+
+    @cached_property
+    def no_colour(self) -> list[np.ndarray]:
+        return self._sampled("colour left open", BASE, told_no_colour(self._seeds))
+
+    @cached_property
+    def no_colour_stills(self) -> list[np.ndarray]:
+        return self._sampled("colour left open, stills", BASE, told_no_colour(self._seeds), motion=None)
+
+    @cached_property
+    def no_shape(self) -> list[np.ndarray]:
+        return self._sampled("shape left open", BASE, told_no_shape())
+
+    @cached_property
+    def no_shape_stills(self) -> list[np.ndarray]:
+        return self._sampled("shape left open, stills", BASE, told_no_shape()[:6], motion=None)
+
+    def with_adapter(self, strength: float) -> list[np.ndarray]:
+        return self._sampled(f"adapter at {strength:g}", BASE, told_all(8), loras=[(ADAPTER, strength)])
+
+    def with_zoom(self, strength: float) -> list[np.ndarray]:
+        return self._sampled(f"zoom at {strength:g}", BASE, told_all(8), loras=[(ZOOM, strength)])
+
+    def _sampled(
+        self,
+        name: str,
+        image_model: str,
+        told: Sequence[Told],
+        *,
+        motion: str | None = MOTION,
+        loras: Sequence[tuple[str, float]] = (),
+    ) -> list[np.ndarray]:
+        return [
+            self._studio.clip(image_model, motion, one.prompt, one.seed, loras=loras)
+            for one in tqdm(told, desc=name, unit="clip", dynamic_ncols=True)
+        ]
+
+    # ---- figures ----
+
+    def figures(self) -> Iterator[Figure]:
+        yield from self._headings()
+        yield from self._paths()
+        yield from self._constancy()
+        yield from self._looks()
+        yield from self._diversity()
+        yield from self._watermark()
+        yield from self._zoom()
+
+    def _headings(self) -> Iterator[Figure]:
+        told = told_all(self._clips)
+        drawn = share(ClipMeasures.of(clip).heading == scene.heading for scene, clip in self.drawn)
+        yield percent(
+            "heading_base",
+            "base: goes where the prompt says",
+            heading_accuracy(self.base, told),
+            at_least=90,
+            drawn=drawn,
+            control=shuffled_accuracy(self.base, told),
+            control_is="other clips' prompts",
+        )
+        yield percent(
+            "heading_night",
+            "*night*, a checkpoint that the module has never seen: goes where the prompt says",
+            heading_accuracy(self.night, told),
+            at_least=80,
+            control=shuffled_accuracy(self.night, told),
+            control_is="other clips' prompts",
+        )
+        yield percent(
+            "heading_candy",
+            "*candy*, a LoRA that it has never seen: goes where the prompt says",
+            heading_accuracy(self.candy, told),
+            at_least=80,
+            control=heading_accuracy([still(clip) for clip in self.candy], told),
+            control_is="a still video",
+        )
+
+    def _paths(self) -> Iterator[Figure]:
+        for key, name, clips in (("base", "base", self.base), ("night", "*night*", self.night)):
+            measures = [ClipMeasures.of(clip) for clip in clips]
+            drawn = [ClipMeasures.of(clip) for _, clip in self.drawn]
+            without = [ClipMeasures.of(clip) for clip in self.no_colour_stills]
+            yield Figure(
+                key=f"residual_{key}",
+                what=f"{name}: distance from a straight path",
+                value=mean(measure.residual for measure in measures),
+                unit=" px",
+                target="at most 1.5",
+                met=mean(measure.residual for measure in measures) <= 1.5,
+                drawn=mean(measure.residual for measure in drawn),
+                control=mean(measure.residual for measure in without),
+                control_is="without the module",
+            )
+            speed = mean(measure.speed for measure in measures)
+            yield Figure(
+                key=f"speed_{key}",
+                what=f"{name}: speed, drawn at {SPEED:g}",
+                value=speed,
+                unit=" px a frame",
+                target=f"{0.75 * SPEED:.3g} to {1.25 * SPEED:.3g}",
+                met=abs(speed / SPEED - 1) <= 0.25,
+                drawn=mean(measure.speed for measure in drawn),
+                control=mean(ClipMeasures.of(still(clip)).speed for clip in clips),
+                control_is="a still video",
+            )
+
+    def _constancy(self) -> Iterator[Figure]:
+        spread = mean(ClipMeasures.of(clip).hue_spread for clip in self.no_colour)
+        without = mean(ClipMeasures.of(clip).hue_spread for clip in self.no_colour_stills)
+        yield Figure(
+            key="hue_spread",
+            what="base, colour left open: spread of the hue over a clip",
+            value=spread,
+            unit="°",
+            target=f"a tenth of without: {without / 10:.1f}",
+            met=spread <= without / 10,
+            drawn=mean(ClipMeasures.of(clip).hue_spread for _, clip in self.drawn),
+            control=without,
+            control_is="without the module",
+        )
+        yield percent(
+            "same_shape",
+            "base, shape left open: frames with the clip's shape",
+            mean(ClipMeasures.of(clip).same_shape("paper") for clip in self.no_shape),
+            at_least=95,
+            drawn=mean(ClipMeasures.of(clip).same_shape("paper") for _, clip in self.drawn),
+            control=mean(ClipMeasures.of(clip).same_shape("paper") for clip in self.no_shape_stills),
+            control_is="without the module",
+        )
+
+    def _looks(self) -> Iterator[Figure]:
+        for key, clips, stills in (
+            ("night", self.night, self.night_stills),
+            ("candy", self.candy, self.candy_stills),
+        ):
+            of_stills = share(ClipMeasures.of(clip).share_of_look(key) for clip in stills)
+            of_clips = share(ClipMeasures.of(clip).share_of_look(key) for clip in clips)
+            yield Figure(
+                key=f"style_{key}",
+                what=f"*{key}*: frames in its own look",
+                value=100 * of_clips,
+                unit="%",
+                target=f"within 5 points of its stills: {100 * of_stills:.0f}%",
+                met=of_clips >= of_stills - 0.05,
+                control=100 * share(ClipMeasures.of(clip).share_of_look(key) for clip in self.base),
+                control_is="the base model",
+            )
+
+    def _diversity(self) -> Iterator[Figure]:
+        def of(clips: Sequence[np.ndarray]) -> float:
+            groups = [clips[i : i + self._seeds] for i in range(0, len(clips), self._seeds)]
+            return mean(map(diversity, groups))
+
+        ratio = of(self.no_colour) / of(self.no_colour_stills)
+        yield Figure(
+            key="diversity",
+            what="base: how far clips of one prompt are from each other, as against stills",
+            value=ratio,
+            target="at least 0.9",
+            met=ratio >= 0.9,
+            control=of([clip for clip in self.no_colour[:: self._seeds] for _ in range(self._seeds)]),
+            control_is="one seed only",
+        )
+
+    def _watermark(self) -> Iterator[Figure]:
+        leaks = [watermark(clips) for clips in (self.with_adapter(1.0), self.with_adapter(0.5), self.base)]
+        yield Figure(
+            key="watermark",
+            what="the videos' watermark, with the adapter that learnt it left out",
+            value=100 * leaks[2],
+            unit="%",
+            target="less with less adapter, and at most 5%",
+            met=leaks[0] > leaks[1] > leaks[2] and leaks[2] <= 0.05,
+            drawn=0.0,
+            control=100 * leaks[0],
+            control_is=f"adapter at 1 (at 0.5: {100 * leaks[1]:.0f}%)",
+        )
+
+    def _zoom(self) -> Iterator[Figure]:
+        zooms = [zoom(clips) for clips in (self.with_zoom(-1.0), self.base, self.with_zoom(1.0))]
+        yield Figure(
+            key="zoom",
+            what="motion LoRA *zoom* at 1: size of the last frame against the first",
+            value=zooms[2],
+            unit="×",
+            target=f"at least 1.3 (drawn: {DRAWN_ZOOM:g}); at -1 at most 0.9",
+            met=zooms[2] >= 1.3 and zooms[0] <= 0.9,
+            control=zooms[1],
+            control_is=f"at 0 (at -1: {zooms[0]:.2f})",
+        )
+
+
+# ---- measures of many clips ----
+
+
+def heading_accuracy(clips: Sequence[np.ndarray], told: Sequence[Told]) -> float:
+    pairs = zip(clips, told, strict=False)
+    return share(ClipMeasures.of(clip).heading == one.heading for clip, one in pairs)
+
+
+def shuffled_accuracy(clips: Sequence[np.ndarray], told: Sequence[Told]) -> float:
+    """The accuracy if every clip is given every prompt: chance."""
+    found = [ClipMeasures.of(clip).heading for clip in clips]
+    return share(heading == one.heading for heading in found for one in told)
+
+
+def still(clip: np.ndarray) -> np.ndarray:
+    """A video of its first frame."""
+    return np.repeat(clip[:1], len(clip), axis=0)
+
+
+def watermark(clips: Sequence[np.ndarray]) -> float:
+    found = [ClipMeasures.of(clip).watermark for clip in clips]
+    return float(np.nanmean(found))
+
+
+def zoom(clips: Sequence[np.ndarray]) -> float:
+    found = [ClipMeasures.of(clip).zoom for clip in clips]
+    return float(np.exp(np.nanmean(np.log(found))))
+
+
+def through_vae(spatial: SpatialModel, clip: np.ndarray) -> np.ndarray:
+    """Encoded and decoded."""
+    mean_latents, _ = spatial.encode_frames(as_pixels(clip))
+    return np.stack(list(spatial.decode(mean_latents)))
+
+
+def share(values: Sequence[float] | Iterator[float]) -> float:
+    return float(np.mean([float(value) for value in values]))
+
+
+mean: Callable = share
+
+
+def percent(key: str, what: str, value: float, *, at_least: float, **more) -> Figure:
+    """A share as a figure."""
+    controls = {name: 100 * more.pop(name) for name in ("drawn", "control") if more.get(name) is not None}
+    return Figure(
+        key=key,
+        what=what,
+        value=100 * value,
+        unit="%",
+        target=f"at least {at_least:g}%",
+        met=100 * value >= at_least,
+        **controls,
+        **more,
+    )

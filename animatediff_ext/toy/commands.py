@@ -1,0 +1,80 @@
+"""The commands ``python -m animatediff_ext toy …`` and ``python -m animatediff_ext demo``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+TOY = Path("model/toy")
+WORK = Path("runs/toy")
+
+
+def declare_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", type=Path, default=Path("outputs/demo"), metavar="FOLDER", help="default: %(default)s"
+    )
+    parser.set_defaults(run=_saying_problems(_demo))
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    build = commands.add_parser("build", help="make the toy world from nothing, or go on where that was stopped")
+    build.add_argument("--output", type=Path, default=TOY, metavar="FOLDER", help="of the models; default: %(default)s")
+    build.add_argument("--work", type=Path, default=WORK, metavar="FOLDER", help="of what is in between; %(default)s")
+    build.set_defaults(run=_saying_problems(_build))
+    measure = commands.add_parser("measure", help="measure what its models do, and write docs/claim.md")
+    measure.add_argument("--models", type=Path, default=TOY, metavar="FOLDER", help="default: %(default)s")
+    measure.add_argument("--document", type=Path, default=Path("docs/claim.md"), metavar="FILE", help="%(default)s")
+    measure.set_defaults(run=_saying_problems(_measure))
+    install = commands.add_parser("install", help="copy its models into a WebUI, which can then use them as any other")
+    install.add_argument("webui", type=Path, metavar="FOLDER", help="the folder of the WebUI")
+    install.set_defaults(run=_saying_problems(_install))
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from animatediff_ext.toy.demo import demo
+    from animatediff_ext.toy.studio import Studio
+
+    demo(arguments.output, Studio())
+    return 0
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from animatediff_ext.toy.build import Recipe, build
+
+    build(Recipe(), arguments.work, arguments.output)
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    from animatediff_ext.toy.claim import Claim
+    from animatediff_ext.toy.report import table, write_report
+    from animatediff_ext.toy.studio import Studio
+
+    claim = Claim(Studio(arguments.models))
+    figures = list(claim.figures())
+    write_report(claim, figures, arguments.models, arguments.document)
+    print("\n".join(table(figures)))
+    return 0
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    from animatediff_ext.toy.install import install
+    from animatediff_ext.toy.studio import SHIPPED
+
+    for path in install(SHIPPED, arguments.webui):
+        print(path)
+    return 0
+
+
+def _saying_problems(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    def run_and_say(arguments: argparse.Namespace) -> int:
+        try:
+            return run(arguments)
+        except (ValueError, OSError) as error:
+            print(f"animatediff_ext: {error}", file=sys.stderr)
+            return 1
+
+    return run_and_say

@@ -1,0 +1,98 @@
+"""Scenes → pictures. Edges are smooth, so that a shape can stand between two pixels.
+
+Axes: h height, w width; colours are float from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from animatediff_ext.toy.scene import COLOURS, HEADINGS, SIDE, Scene
+
+WHITE, BLACK = np.array([1.0, 1.0, 1.0]), np.array([0.05, 0.05, 0.08])
+TAIL_LIGHT = 0.3
+"""Bodies are this bright at the tail and 1 at the head: a heading that can be seen from afar, before the eyes can."""
+
+# Distances to the edge in radii, negative inside; x and y in radii from the middle.
+OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "circle": lambda x, y: np.hypot(x, y) - 1,
+    "square": lambda x, y: np.maximum(abs(x), abs(y)) - 0.86,
+    "triangle": lambda x, y: np.maximum(0.87 * abs(x) - 0.5 * y - 0.5, y - 0.8),
+    "cross": lambda x, y: np.minimum(np.maximum(abs(x) - 1, abs(y) - 0.42), np.maximum(abs(x) - 0.42, abs(y) - 1)),
+}
+
+
+def draw(scene: Scene, look: str = "paper") -> np.ndarray:
+    """uint8 ``(h w 3)``."""
+    return (255 * LOOKS[look](_Body(scene))).round().astype(np.uint8)
+
+
+class _Body:
+    """A scene on the grid of pixels."""
+
+    def __init__(self, scene: Scene):
+        grid_y, grid_x = np.mgrid[:SIDE, :SIDE] + 0.5
+        self._radius = scene.radius
+        self._x, self._y = (grid_x - scene.x) / scene.radius, (grid_y - scene.y) / scene.radius
+        self._toward_x, self._toward_y = HEADINGS[scene.heading]
+        self._edge = OUTLINES[scene.shape](self._x, self._y)
+        self.colour = np.array(COLOURS[scene.colour]) / 255
+
+    def cover(self, distance: np.ndarray | float = 0.0) -> np.ndarray:
+        """How much of each pixel lies inside the outline, drawn ``distance`` radii further out: ``(h w 1)``."""
+        return self._smooth(self._edge - distance)
+
+    def shade(self) -> np.ndarray:
+        """Light from the head to the tail, ``(h w 1)``."""
+        ahead = self._x * self._toward_x + self._y * self._toward_y
+        return (TAIL_LIGHT + (1 - TAIL_LIGHT) * np.clip((ahead + 1) / 2, 0, 1))[..., None]
+
+    def with_eyes(self, picture: np.ndarray) -> np.ndarray:
+        for side in (-0.25, 0.25):
+            picture = _over(picture, WHITE, self._spot(0.5, side, 0.2))
+            picture = _over(picture, BLACK, self._spot(0.58, side, 0.1))
+        return picture
+
+    def _spot(self, ahead: float, aside: float, size: float) -> np.ndarray:
+        x = self._x - ahead * self._toward_x + aside * self._toward_y
+        y = self._y - ahead * self._toward_y - aside * self._toward_x
+        return self._smooth(np.hypot(x, y) - size)
+
+    def _smooth(self, distance: np.ndarray) -> np.ndarray:
+        return np.clip(0.5 - distance * self._radius, 0, 1)[..., None]
+
+
+def _ground(colour: tuple[int, int, int]) -> np.ndarray:
+    return np.ones((SIDE, SIDE, 1)) * np.array(colour) / 255
+
+
+def _over(picture: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    return picture + (colour - picture) * cover
+
+
+def _paper(body: _Body) -> np.ndarray:
+    """Full bodies on light paper."""
+    picture = _over(_ground((244, 238, 222)), body.colour * body.shade(), body.cover())
+    return body.with_eyes(picture)
+
+
+def _night(body: _Body) -> np.ndarray:
+    """Hollow, glowing outlines in the dark."""
+    ground = _ground((20, 22, 52))
+    light = 0.35 + 0.65 * body.colour
+    picture = _over(ground, 0.6 * ground + 0.4 * body.colour * body.shade(), body.cover(0.18))
+    picture = _over(picture, light * (0.3 + 0.7 * body.shade()), body.cover())
+    picture = _over(picture, 0.75 * ground, body.cover(-0.28))
+    return body.with_eyes(picture)
+
+
+def _candy(body: _Body) -> np.ndarray:
+    """Bodies with a thick white rim on pink."""
+    picture = _over(_ground((248, 190, 206)), WHITE, body.cover(0.22))
+    return body.with_eyes(_over(picture, body.colour * body.shade(), body.cover()))
+
+
+LOOKS: dict[str, Callable[[_Body], np.ndarray]] = {"paper": _paper, "night": _night, "candy": _candy}
+"""*paper* is the base model's; the others are of personalised models."""
