@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test lint bench clean
+.PHONY: demo test lint bench clean
 
 # The stamp depends on the requirement files: editing one refreshes the environment.
 $(VENV)/.ready: requirements-dev.txt Makefile
@@ -11,6 +11,9 @@ $(VENV)/.ready: requirements-dev.txt Makefile
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -r requirements-dev.txt
 	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/python -m animatediff_ext demo
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest

@@ -49,8 +49,8 @@ from animatediff_ext.whole_file import whole_file
 
 BASE, NIGHT = "toy_base.safetensors", "toy_night.safetensors"
 MOTION, ADAPTER = "toy_motion.safetensors", "toy_adapter.safetensors"
-ZOOM, CANDY = "toy_zoom.safetensors", "toy_candy.safetensors"
-FILES = (BASE, NIGHT, MOTION, ADAPTER, ZOOM, CANDY)
+ZOOM, CHALK = "toy_zoom.safetensors", "toy_chalk.safetensors"
+FILES = (BASE, NIGHT, MOTION, ADAPTER, ZOOM, CHALK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +58,17 @@ class Recipe:
     """How much of everything."""
 
     seed: int = 0
-    vae: Plan = Plan(num_steps=3000, lr=2e-3)
+    vae: Plan = Plan(num_steps=2500, lr=2e-3)
     num_pictures: int = 12_288
     base: Plan = Plan(num_steps=4000, lr=1e-3, ema=0.998)
     night: Plan = Plan(num_steps=500, lr=3e-4, ema=0.99)
     num_videos: int = 1536
     num_zooms: int = 48
-    num_candies: int = 256
+    num_chalks: int = 256
     adapter_steps: int = 300
     motion_steps: int = 5000
     zoom_steps: int = 300
-    candy_steps: int = 600
+    chalk_steps: int = 600
 
 
 def build(recipe: Recipe, work: Path, target: Path, say: Callable[[str], None] = print) -> None:
@@ -94,7 +94,7 @@ class Build:
         self._stage("adapter", self._adapter(), ADAPTER)
         self._stage("motion", self._motion(), MOTION)
         self._stage("lora", self._zoom(), ZOOM)
-        self._stage("adapter", self._candy(), CANDY, exported="_webui")
+        self._stage("adapter", self._chalk(), CHALK, exported="_webui")
 
     # ---- networks ----
 
@@ -170,10 +170,10 @@ class Build:
             ema=Ema(decay=0.99),
         )
 
-    def _candy(self) -> Config:
+    def _chalk(self) -> Config:
         """A look as a LoRA: the same stage learns any."""
         options = {"lora": Lora(rank=16), "ema": Ema(decay=0.99)}
-        return self._config("candy", self._candies, self.recipe.candy_steps, lr=3e-3, batch=16, num_frames=1, **options)
+        return self._config("chalk", self._chalks, self.recipe.chalk_steps, lr=3e-3, batch=16, num_frames=1, **options)
 
     def _config(
         self, name: str, data: Callable[[], Path], steps: int, *, lr: float, batch: int, num_frames: int, **sections
@@ -209,8 +209,8 @@ class Build:
             "zooms", lambda folder: write_videos(folder, self.recipe.num_zooms, 4, defect=False, zoom=True)
         )
 
-    def _candies(self) -> Path:
-        return self._made("candies", lambda folder: write_stills(folder, self.recipe.num_candies, 5, "candy"))
+    def _chalks(self) -> Path:
+        return self._made("chalks", lambda folder: write_stills(folder, self.recipe.num_chalks, 5, "chalk"))
 
     def _made(self, name: str, write: Callable[[Path], object]) -> Path:
         """A folder of data that is there only when it is whole."""

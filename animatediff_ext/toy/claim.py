@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from animatediff_ext.standalone.spatial import SpatialModel
-from animatediff_ext.toy.build import ADAPTER, BASE, CANDY, MOTION, NIGHT, ZOOM
+from animatediff_ext.toy.build import ADAPTER, BASE, CHALK, MOTION, NIGHT, ZOOM
 from animatediff_ext.toy.clips import ZOOM as DRAWN_ZOOM
 from animatediff_ext.toy.clips import frames_of
 from animatediff_ext.toy.draw import draw
@@ -118,12 +118,12 @@ class Claim:
         return self._sampled("night, stills", NIGHT, told_all(4), motion=None)
 
     @cached_property
-    def candy(self) -> list[np.ndarray]:
-        return self._sampled("candy", BASE, told_all(self._clips // 2), loras=[(CANDY, 1.0)])
+    def chalk(self) -> list[np.ndarray]:
+        return self._sampled("chalk", BASE, told_all(self._clips // 2), loras=[(CHALK, 1.0)])
 
     @cached_property
-    def candy_stills(self) -> list[np.ndarray]:
-        return self._sampled("candy, stills", BASE, told_all(4), motion=None, loras=[(CANDY, 1.0)])
+    def chalk_stills(self) -> list[np.ndarray]:
+        return self._sampled("chalk, stills", BASE, told_all(4), motion=None, loras=[(CHALK, 1.0)])
 
     @cached_property
     def no_colour(self) -> list[np.ndarray]:
@@ -193,11 +193,11 @@ class Claim:
             control_is="other clips' prompts",
         )
         yield percent(
-            "heading_candy",
-            "*candy*, a LoRA that it has never seen: goes where the prompt says",
-            heading_accuracy(self.candy, told),
+            "heading_chalk",
+            "*chalk*, a LoRA that it has never seen: goes where the prompt says",
+            heading_accuracy(self.chalk, told),
             at_least=80,
-            control=heading_accuracy([still(clip) for clip in self.candy], told),
+            control=heading_accuracy([still(clip) for clip in self.chalk], told),
             control_is="a still video",
         )
 
@@ -257,7 +257,7 @@ class Claim:
     def _looks(self) -> Iterator[Figure]:
         for key, clips, stills in (
             ("night", self.night, self.night_stills),
-            ("candy", self.candy, self.candy_stills),
+            ("chalk", self.chalk, self.chalk_stills),
         ):
             of_stills = share(ClipMeasures.of(clip).share_of_look(key) for clip in stills)
             of_clips = share(ClipMeasures.of(clip).share_of_look(key) for clip in clips)

@@ -5,7 +5,7 @@ Axes: h height, w width; colours are float from 0 to 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,7 +26,15 @@ OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 def draw(scene: Scene, look: str = "paper") -> np.ndarray:
     """uint8 ``(h w 3)``."""
-    return (255 * LOOKS[look](_Body(scene))).round().astype(np.uint8)
+    return draw_all([scene], look)
+
+
+def draw_all(scenes: Sequence[Scene], look: str) -> np.ndarray:
+    """Several shapes in one picture, the last one in front: uint8 ``(h w 3)``."""
+    picture = _ground(look)
+    for scene in scenes:
+        picture = LOOKS[look](_Body(scene), picture)
+    return (255 * picture).round().astype(np.uint8)
 
 
 class _Body:
@@ -64,35 +72,34 @@ class _Body:
         return np.clip(0.5 - distance * self._radius, 0, 1)[..., None]
 
 
-def _ground(colour: tuple[int, int, int]) -> np.ndarray:
-    return np.ones((SIDE, SIDE, 1)) * np.array(colour) / 255
+def _ground(look: str) -> np.ndarray:
+    return np.ones((SIDE, SIDE, 1)) * np.array(GROUNDS[look]) / 255
 
 
 def _over(picture: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> np.ndarray:
     return picture + (colour - picture) * cover
 
 
-def _paper(body: _Body) -> np.ndarray:
+def _paper(body: _Body, picture: np.ndarray) -> np.ndarray:
     """Full bodies on light paper."""
-    picture = _over(_ground((244, 238, 222)), body.colour * body.shade(), body.cover())
-    return body.with_eyes(picture)
-
-
-def _night(body: _Body) -> np.ndarray:
-    """Hollow, glowing outlines in the dark."""
-    ground = _ground((20, 22, 52))
-    light = 0.35 + 0.65 * body.colour
-    picture = _over(ground, 0.6 * ground + 0.4 * body.colour * body.shade(), body.cover(0.18))
-    picture = _over(picture, light * (0.3 + 0.7 * body.shade()), body.cover())
-    picture = _over(picture, 0.75 * ground, body.cover(-0.28))
-    return body.with_eyes(picture)
-
-
-def _candy(body: _Body) -> np.ndarray:
-    """Bodies with a thick white rim on pink."""
-    picture = _over(_ground((248, 190, 206)), WHITE, body.cover(0.22))
     return body.with_eyes(_over(picture, body.colour * body.shade(), body.cover()))
 
 
-LOOKS: dict[str, Callable[[_Body], np.ndarray]] = {"paper": _paper, "night": _night, "candy": _candy}
+def _night(body: _Body, picture: np.ndarray) -> np.ndarray:
+    """Hollow, glowing outlines in the dark."""
+    light = 0.35 + 0.65 * body.colour
+    picture = _over(picture, 0.6 * picture + 0.4 * body.colour * body.shade(), body.cover(0.18))
+    picture = _over(picture, light * (0.3 + 0.7 * body.shade()), body.cover())
+    picture = _over(picture, 0.75 * _ground("night"), body.cover(-0.28))
+    return body.with_eyes(picture)
+
+
+def _chalk(body: _Body, picture: np.ndarray) -> np.ndarray:
+    """Bodies with a thick white rim on a slate."""
+    picture = _over(picture, WHITE, body.cover(0.22))
+    return body.with_eyes(_over(picture, body.colour * body.shade(), body.cover()))
+
+
+GROUNDS = {"paper": (244, 238, 222), "night": (20, 22, 52), "chalk": (104, 112, 130)}
+LOOKS: dict[str, Callable[[_Body, np.ndarray], np.ndarray]] = {"paper": _paper, "night": _night, "chalk": _chalk}
 """*paper* is the base model's; the others are of personalised models."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from animatediff_ext.toy.build import BASE, CANDY, MOTION, NIGHT, ZOOM
+from animatediff_ext.toy.build import BASE, CHALK, MOTION, NIGHT, ZOOM
 from animatediff_ext.toy.checkpoint import CLIP_FOLDER
 from animatediff_ext.whole_file import whole_file
 
@@ -31,7 +31,7 @@ def install(toy: Path, webui: Path, motion_modules: Path = MOTION_MODULES) -> It
     for name in (BASE, NIGHT):
         yield _copied(toy / name, webui / CHECKPOINTS / name)
         yield _described(toy, webui / CHECKPOINTS / name)
-    for name in (CANDY, ZOOM):
+    for name in (CHALK, ZOOM):
         yield _copied(toy / name, webui / LORAS / name)
     yield _copied(toy / MOTION, motion_modules / MOTION)
 

@@ -5,6 +5,7 @@ Axes: b pictures, c channels, h height, w width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from animatediff_ext.toy.clips import with_defect
-from animatediff_ext.toy.draw import LOOKS, draw
+from animatediff_ext.toy.draw import LOOKS, draw_all
 from animatediff_ext.toy.fit import Plan, fit
 from animatediff_ext.toy.networks import new_vae
 from animatediff_ext.toy.scene import random_scene
@@ -23,6 +24,8 @@ KL_WEIGHT = 1e-4
 """Of each latent number, so that latents next to each other decode to similar pictures."""
 FOREGROUND_WEIGHT = 8.0
 """Most of a picture is plain ground; without this the shapes stay blobs for long."""
+CROWD = 4
+"""Shapes in a picture, at most: there is more to learn from a crowd, in the same time."""
 
 
 def learn_vae(seed: int, plan: Plan, folder: Path) -> AutoencoderKL:
@@ -39,20 +42,20 @@ def learn_vae(seed: int, plan: Plan, folder: Path) -> AutoencoderKL:
         return (weight * (error.abs() + error.square())).mean() + KL_WEIGHT * posterior.kl().mean() / noise[0].numel()
 
     fit("vae", vae, loss, plan, folder)
-    whiten(vae, torch.cat([training_pictures(seed, -i, looks=("paper",)) for i in range(1, 65)]))
+    whiten(vae, torch.cat([training_pictures(seed, -i, looks=["paper"], most=1) for i in range(1, 65)]))
     return vae
 
 
 def training_pictures(
-    seed: int, step: int, looks: tuple[str, ...] = ("paper", "paper", *LOOKS, "video")
+    seed: int, step: int, looks: Sequence[str] = ("paper", *LOOKS, "video"), most: int = CROWD
 ) -> torch.Tensor:
-    """Pixels ``(b 3 h w)`` from -1 to 1, of ``looks`` in turn."""
+    """Pixels ``(b 3 h w)`` from -1 to 1, of any of these looks, with up to ``most`` shapes in each."""
     random = np.random.default_rng([seed, step % 2**32])
     pictures = []
     for _ in range(BATCH):
         look = str(random.choice(looks))
-        scene = random_scene(random)
-        pictures.append(with_defect(draw(scene)) if look == "video" else draw(scene, look))
+        scenes = [random_scene(random) for _ in range(random.integers(1, most + 1))]
+        pictures.append(with_defect(draw_all(scenes, "paper")) if look == "video" else draw_all(scenes, look))
     return as_pixels(np.stack(pictures))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
+from scipy import ndimage
 
 from animatediff_ext.toy.clips import WATERMARK, with_defect
 from animatediff_ext.toy.draw import LOOKS, draw
@@ -37,8 +38,7 @@ class Picture:
     def mask(self) -> np.ndarray:
         """Where the shape is, ``(h w)`` bool: the largest part that is not ground, with what it encloses."""
         difference = abs(self.pixels.astype(float) - self.ground).max(axis=-1)
-        parts = _parts(difference > FOREGROUND_DIFFERENCE)
-        return _filled(max(parts, key=np.count_nonzero)) if parts else np.zeros(self.pixels.shape[:2], bool)
+        return ndimage.binary_fill_holes(_largest_part(difference > FOREGROUND_DIFFERENCE))
 
     @cached_property
     def centre(self) -> np.ndarray:
@@ -79,8 +79,8 @@ class Picture:
     @cached_property
     def style(self) -> np.ndarray:
         """Light and colour of the ground, and how far the inside of the shape is from it: ``(4,)``, from 0 to 1."""
-        rim = self.mask & ~_shrunk(self.mask, 2)
-        core = _shrunk(self.mask, 4)
+        rim = self.mask & ~ndimage.binary_erosion(self.mask, iterations=2)
+        core = ndimage.binary_erosion(self.mask, iterations=4)
         inside = self.pixels[core if core.any() else self.mask].astype(float)
         edge = self.pixels[rim].astype(float)
         if not len(inside) or not len(edge):
@@ -212,48 +212,10 @@ def _hue_of(name: str) -> float:
     return float(np.degrees(np.angle(_hue_vectors(np.array([COLOURS[name]], float))[0])))
 
 
-def _parts(mask: np.ndarray) -> list[np.ndarray]:
-    """The connected parts of a mask."""
-    parts, left = [], mask.copy()
-    while left.any():
-        seed = np.zeros_like(mask)
-        seed[np.unravel_index(np.argmax(left), mask.shape)] = True
-        part = _spread(seed, left)
-        parts.append(part)
-        left &= ~part
-    return parts
-
-
-def _spread(seed: np.ndarray, within: np.ndarray) -> np.ndarray:
-    """All that is connected with ``seed``, over sides."""
-    while True:
-        grown = _grown(seed) & within
-        if grown.sum() == seed.sum():
-            return grown
-        seed = grown
-
-
-def _grown(mask: np.ndarray) -> np.ndarray:
-    grown = mask.copy()
-    grown[1:] |= mask[:-1]
-    grown[:-1] |= mask[1:]
-    grown[:, 1:] |= mask[:, :-1]
-    grown[:, :-1] |= mask[:, 1:]
-    return grown
-
-
-def _shrunk(mask: np.ndarray, pixels: int) -> np.ndarray:
-    outside = ~mask
-    for _ in range(pixels):
-        outside = _grown(outside)
-    return ~outside
-
-
-def _filled(mask: np.ndarray) -> np.ndarray:
-    """The mask and its holes."""
-    edge = np.ones_like(mask)
-    edge[1:-1, 1:-1] = False
-    return ~_spread(edge & ~mask, ~mask) if (edge & ~mask).any() else mask
+def _largest_part(mask: np.ndarray) -> np.ndarray:
+    """The part of a mask that is connected over sides and has the most pixels."""
+    parts, number = ndimage.label(mask)
+    return parts == 1 + np.argmax(np.bincount(parts.ravel(), minlength=2)[1:]) if number else mask
 
 
 @cache

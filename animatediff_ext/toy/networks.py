@@ -17,11 +17,10 @@ LATENT_SCALE = 0.18215
 
 
 def new_vae() -> AutoencoderKL:
-    """Of 1.25 million weights."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(32, 64, 64, 64),
+        block_out_channels=(32, 32, 64, 64),
         layers_per_block=1,
         latent_channels=4,
         scaling_factor=LATENT_SCALE,

@@ -1,0 +1,193 @@
+"""The toy world is made in parts that go on where they stopped, and its files are like any other's."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import nn
+
+from animatediff_ext.formats import describe, load_motion_module
+from animatediff_ext.standalone import load_spatial_model
+from animatediff_ext.toy import build as build_module
+from animatediff_ext.toy import fit as fit_module
+from animatediff_ext.toy.build import BASE, CHALK, FILES, MOTION, NIGHT, ZOOM, Recipe, build
+from animatediff_ext.toy.fit import Plan, fit
+from animatediff_ext.toy.install import install
+from animatediff_ext.toy.learn_vae import as_pixels, training_pictures, whiten
+from animatediff_ext.toy.networks import LATENT_SCALE, WIDTH, new_vae
+from animatediff_ext.toy.studio import Studio
+from animatediff_ext.trainer.state import states_in
+
+FEW = Plan(num_steps=2, lr=1e-3)
+TINY = Recipe(
+    vae=FEW,
+    num_pictures=64,
+    base=Plan(num_steps=2, lr=1e-3, ema=0.5),
+    night=FEW,
+    num_videos=4,
+    num_zooms=4,
+    num_chalks=16,
+    adapter_steps=2,
+    motion_steps=2,
+    zoom_steps=2,
+    chalk_steps=2,
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A toy world that has learnt next to nothing."""
+    folder = tmp_path_factory.mktemp("toy")
+    build(TINY, folder / "work", folder / "toy", say=lambda _: None)
+    return folder
+
+
+def test_every_file_is_made(made):
+    assert all((made / "toy" / name).is_file() for name in FILES)
+    assert not list((made / "toy").rglob("*.part"))
+
+
+def test_what_is_there_is_not_made_again(made):
+    before = {path: path.stat().st_mtime_ns for path in (made / "toy").glob("*.safetensors")}
+    build(TINY, made / "work", made / "toy")
+    assert before == {path: path.stat().st_mtime_ns for path in (made / "toy").glob("*.safetensors")}
+
+
+def test_only_what_is_missing_is_made_and_it_is_the_same(made):
+    path = made / "toy" / NIGHT
+    before = load_file(path)
+    path.unlink()
+    build(TINY, made / "work", made / "toy", say=lambda _: None)
+    after = load_file(path)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_its_image_models_are_checkpoints_of_sd_15s_layout(made):
+    spatial = load_spatial_model(made / "toy" / BASE)
+    assert (spatial.base, spatial.prediction, spatial.vae_factor) == ("SD 1.5", "v", 8)
+    assert spatial.latent_scale == LATENT_SCALE
+    assert len(spatial.unet.down_blocks) == 4
+    assert spatial.encode_text(["a red circle moving left"]).tokens.shape == (1, 77, WIDTH)
+    names = load_file(made / "toy" / BASE)
+    assert {name.split(".")[2] for name in names if ".input_blocks." in name} == {"input_blocks"}
+    assert len({name.split(".")[3] for name in names if ".input_blocks." in name}) == 12
+    assert len({name.split(".")[3] for name in names if ".output_blocks." in name}) == 12
+
+
+def test_a_checkpoint_is_what_was_learnt_but_for_halves(made):
+    """Names go to LDM's by our rule and come back by diffusers' converters."""
+    learnt = load_file(made / "work" / "base.safetensors")
+    spatial = load_spatial_model(made / "toy" / BASE)
+    parts = {"unet": spatial.unet, "text_encoder": spatial.text_encoders[0]}
+    read = {f"{part}.{name}": tensor for part, model in parts.items() for name, tensor in model.state_dict().items()}
+    assert read.keys() >= learnt.keys()
+    for name, tensor in learnt.items():
+        torch.testing.assert_close(read[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_night_is_another_unet_with_the_same_vae_and_text_encoder(made):
+    base, night = (load_file(made / "toy" / name) for name in (BASE, NIGHT))
+    assert base.keys() == night.keys()
+    changed = {name for name in base if not torch.equal(base[name], night[name])}
+    assert changed
+    assert all(name.startswith("model.diffusion_model.") for name in changed)
+
+
+def test_its_motion_module_and_loras_are_told_for_what_they_are(made):
+    motion = load_motion_module(made / "toy" / MOTION)
+    assert motion.config.family.name == "v3"
+    assert motion.config.family.schedule.kind == "scaled_linear"
+    assert describe(made / "toy" / ZOOM).kind == "motion-lora"
+    assert describe(made / "toy" / CHALK).kind == "lora"
+
+
+def test_a_clip_can_be_made_of_them_all_together(made):
+    studio = Studio(made / "toy")
+    clip = studio.clip(NIGHT, MOTION, "a red circle", 1, loras=[(CHALK, 0.5), (ZOOM, 1.0)], num_steps=2, num_frames=3)
+    assert clip.shape == (3, 64, 64, 3)
+    assert clip.dtype == np.uint8
+
+
+def test_installing_copies_the_files_where_a_webui_looks(made, tmp_path):
+    (tmp_path / "models/Stable-diffusion").mkdir(parents=True)
+    files = list(install(made / "toy", tmp_path, motion_modules=tmp_path / "modules"))
+    assert all(path.is_file() for path in files)
+    assert {path.name for path in files} >= {BASE, NIGHT, MOTION, ZOOM, CHALK}
+    description = yaml.safe_load((tmp_path / "models/Stable-diffusion" / BASE).with_suffix(".yaml").read_text())
+    version = description["model"]["params"]["cond_stage_config"]["params"]["version"]
+    assert version == str((made / "toy" / "clip").resolve())
+    spatial = load_spatial_model(tmp_path / "models/Stable-diffusion" / BASE)
+    assert spatial.encode_text(["a red circle"]).tokens.shape == (1, 77, WIDTH)
+
+
+def test_installing_where_no_webui_is_says_so(made, tmp_path):
+    with pytest.raises(FileNotFoundError, match="give the folder of a Stable Diffusion WebUI"):
+        list(install(made / "toy", tmp_path))
+
+
+def test_whitened_latents_have_unit_size_and_the_vae_is_what_it_was():
+    torch.manual_seed(0)
+    vae = new_vae().eval()
+    pictures = torch.cat([training_pictures(0, i) for i in range(4)])
+    with torch.no_grad():
+        before = vae.decode(vae.encode(pictures).latent_dist.mean).sample
+        posterior = vae.encode(pictures).latent_dist
+        relative = posterior.std / posterior.mean.std(dim=(0, 2, 3), keepdim=True)
+        whiten(vae, pictures)
+        after = vae.encode(pictures).latent_dist
+        torch.testing.assert_close(vae.decode(after.mean).sample, before, rtol=1e-3, atol=1e-4)
+    latents = after.mean * LATENT_SCALE
+    torch.testing.assert_close(latents.mean(dim=(0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-4)
+    torch.testing.assert_close(latents.std(dim=(0, 2, 3)), torch.ones(4), rtol=1e-3, atol=0)
+    torch.testing.assert_close(after.std * LATENT_SCALE, relative, rtol=1e-3, atol=1e-6)
+
+
+def test_pixels_go_from_minus_one_to_one():
+    pixels = as_pixels(np.array([[[[0, 127, 255]]]], np.uint8))
+    torch.testing.assert_close(pixels.flatten(), torch.tensor([-1, -0.0039, 1]), rtol=0, atol=1e-3)
+
+
+class TestFit:
+    """Stopped at any step, a part goes on as if it had not been."""
+
+    def fitted(self, folder, stop_at=None):
+        torch.manual_seed(0)
+        network = nn.Linear(3, 2)
+
+        def loss(step):
+            if step == stop_at:
+                raise KeyboardInterrupt
+            return (network(torch.full((4, 3), float(step))) - 1).square().mean()
+
+        fit("line", network, loss, Plan(num_steps=8, lr=1e-2, ema=0.9), folder)
+        return network.state_dict()
+
+    def test_it_goes_on_to_the_same_weights(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(fit_module, "SAVE_EVERY", 2)
+        straight = self.fitted(tmp_path / "straight")
+        with pytest.raises(KeyboardInterrupt):
+            self.fitted(tmp_path / "stopped", stop_at=5)
+        assert [path.stem for path in states_in(tmp_path / "stopped")] == ["step-00000004"]
+        resumed = self.fitted(tmp_path / "stopped")
+        assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+    def test_it_learns(self, tmp_path):
+        weights = self.fitted(tmp_path)
+        assert not torch.equal(weights["weight"], nn.Linear(3, 2).weight)
+
+
+def test_data_that_was_half_written_is_written_again(tmp_path, monkeypatch):
+    half = build_module.Build(TINY, tmp_path / "work", tmp_path / "toy", print)
+
+    def fail(folder, *_args, **_options):
+        (folder / "00000.mp4").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build_module, "write_videos", fail)
+    with pytest.raises(KeyboardInterrupt):
+        half._videos()
+    monkeypatch.undo()
+    index = half._videos()
+    assert len(index.read_text().splitlines()) == TINY.num_videos
+    assert (index.parent / "00000.mp4").stat().st_size > 1000
