@@ -19,14 +19,22 @@ WORDS = ("moving", ANY_SHAPE, *COLOURS, *SHAPES, *HEADINGS)  # "a" is a letter
 
 
 def merges() -> list[tuple[str, str]]:
-    """Each word is put together from the left, one letter at a time."""
-    found: dict[tuple[str, str], None] = {}
+    """What is joined, the earlier the sooner, until every word is one token.
+
+    Byte-pair encoding always does the earliest of the merges that it can. So each word begins with what the merges so
+    far make of it, and those that it adds cannot take the words before it apart.
+    """
+    found: list[tuple[str, str]] = []
     for word in WORDS:
-        start, *letters = [*word[:-1], word[-1] + END_OF_WORD]
-        for letter in letters:
-            found[start, letter] = None
-            start += letter
-    return list(found)
+        parts = [*word[:-1], word[-1] + END_OF_WORD]
+        while len(parts) > 1:
+            pairs = list(zip(parts, parts[1:], strict=False))
+            pair = min(pairs, key=lambda pair: found.index(pair) if pair in found else len(found))
+            if pair not in found:
+                found.append(pair)
+            at = pairs.index(pair)
+            parts[at : at + 2] = ["".join(pair)]
+    return found
 
 
 def write_tokenizer(folder: Path) -> CLIPTokenizerFast:

@@ -97,4 +97,4 @@ def test_every_word_of_a_caption_is_one_token(tokenizer):
 
 
 def test_other_text_can_be_tokenized_too(tokenizer):
-    assert tokenizer.decode(tokenizer("a cat, redder").input_ids, skip_special_tokens=True).strip() == "a cat, redder"
+    assert tokenizer.decode(tokenizer("a cat, redder").input_ids, skip_special_tokens=True).strip() == "a cat , redder"

@@ -1,0 +1,10 @@
+"""The figures that the shipped toy world reached when it was measured."""
+
+import json
+
+from animatediff_ext.toy.report import FIGURES
+from animatediff_ext.toy.studio import SHIPPED
+
+
+def figures() -> dict[str, dict]:
+    return json.loads((SHIPPED / FIGURES).read_text(encoding="utf-8"))

@@ -1,0 +1,145 @@
+"""End to end on the shipped models: prompts in, clips out, and the clips are measured.
+
+A few clips of fixed seeds stand for the many of docs/claim.md, so thresholds leave room for those few.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from animatediff_ext.media import probe, read_frames
+from animatediff_ext.toy.build import BASE, CHALK, FILES, MOTION, NIGHT, ZOOM
+from animatediff_ext.toy.claim import heading_accuracy, mean, still, told_all, told_no_colour, zoom
+from animatediff_ext.toy.demo import MODELS, PROMPTS, demo
+from animatediff_ext.toy.measures import ClipMeasures
+from animatediff_ext.toy.report import number
+from animatediff_ext.toy.scene import SPEED
+from animatediff_ext.toy.studio import SHIPPED, Studio
+from tests.toy.figures import figures
+
+ROOT = Path(__file__).parents[2]
+FEW = 8
+
+
+@pytest.fixture(scope="module")
+def studio():
+    return Studio()
+
+
+@pytest.fixture(scope="module")
+def shown(studio, tmp_path_factory):
+    """What the demo writes and says."""
+    folder = tmp_path_factory.mktemp("demo")
+    said = []
+    right = demo(folder, studio, say=said.append)
+    return folder, said, right
+
+
+def clips(studio, model, told, *, motion=MOTION, **how):
+    return [studio.clip(model, motion, one.prompt, one.seed, **how) for one in told]
+
+
+def test_the_toy_world_is_light_enough_to_ship():
+    assert all((SHIPPED / name).is_file() for name in FILES)
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 30e6
+
+
+def test_the_demo_writes_clips_that_play(shown):
+    folder, _, _ = shown
+    for model in MODELS:
+        for prompt in PROMPTS:
+            for ending in ("gif", "mp4"):
+                clip = probe(folder / f"{model}-{prompt.replace(' ', '-')}.{ending}")
+                assert (clip.num_frames, clip.width, clip.height) == (16, 256, 256)
+
+
+def test_nearly_all_clips_of_the_demo_go_where_their_prompt_says(shown):
+    folder, said, right = shown
+    assert right >= len(MODELS) * len(PROMPTS) - 2
+    assert f"{right} of 8 clips" in said[-1]
+    assert (folder / "contact-sheet.png").is_file()
+
+
+def test_a_clip_of_the_demo_is_smooth_in_its_file_too(shown):
+    folder, _, _ = shown
+    measures = ClipMeasures.of(
+        [frame[2::4, 2::4] for frame in read_frames(folder / "base-a-red-circle-moving-right.gif")]
+    )
+    assert measures.heading == "right"
+    assert measures.residual < 3
+    assert {picture.colour for picture in measures.pictures} == {"red"}
+
+
+@pytest.mark.parametrize("model", [BASE, NIGHT])
+def test_one_module_animates_the_base_and_a_checkpoint_it_never_saw(studio, model):
+    key = {BASE: "base", NIGHT: "night"}[model]
+    told = told_all(FEW)
+    made = clips(studio, model, told)
+    measures = [ClipMeasures.of(clip) for clip in made]
+    # of 8 clips, two more may fail than of many
+    assert heading_accuracy(made, told) >= figures()[f"heading_{key}"]["value"] / 100 - 2 / FEW
+    assert mean(one.residual for one in measures) < 2 * figures()[f"residual_{key}"]["value"]
+    assert mean(one.speed for one in measures) == pytest.approx(SPEED, rel=0.35)
+    assert heading_accuracy([still(clip) for clip in made], told) == 0
+    if model == NIGHT:
+        assert mean(one.share_of_look("night") for one in measures) > 0.9
+
+
+def test_without_the_module_frames_know_nothing_of_each_other(studio):
+    told = told_no_colour(1)
+    with_module = mean(ClipMeasures.of(clip).hue_spread for clip in clips(studio, BASE, told))
+    without = mean(ClipMeasures.of(clip).hue_spread for clip in clips(studio, BASE, told, motion=None))
+    assert with_module < without / 3
+
+
+def test_the_motion_lora_zooms_in_and_out(studio):
+    told = told_all(2)
+    sizes = [zoom(clips(studio, BASE, told, loras=[(ZOOM, strength)])) for strength in (-1.0, 0.0, 1.0)]
+    assert sizes[0] < sizes[1] < sizes[2]
+    assert sizes[2] > 1.15
+
+
+def test_a_look_as_a_lora_is_animated_too(studio):
+    (clip,) = clips(studio, BASE, told_all(1), loras=[(CHALK, 1.0)])
+    measures = ClipMeasures.of(clip)
+    assert measures.share_of_look("chalk") > 0.8
+    assert measures.speed > 0.5 * SPEED
+
+
+def test_generate_makes_the_clip_that_the_studio_makes(studio, tmp_path):
+    """The command line is the same engine: the file's frames are the studio's, enlarged by nobody."""
+    prompt = "a red circle moving right"
+    files = [f"--checkpoint={SHIPPED / BASE}", f"--motion-module={SHIPPED / MOTION}"]
+    how = ["--size=64x64", "--steps=20", "--cfg=3", "--seed=7", "--frames=16", "--format=png"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "animatediff_ext",
+            "generate",
+            *files,
+            *how,
+            f"--prompt={prompt}",
+            f"--output={tmp_path}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    frames = np.stack(list(read_frames(folder)))
+    expected = studio.clip(BASE, MOTION, prompt, 7)
+    assert abs(frames.astype(int) - expected).max() <= 1
+
+
+def test_the_documents_show_the_figures_that_were_measured():
+    claim, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/claim.md", "README.md"))
+    for one in figures().values():
+        assert f"| {one['what']} | **{number(one['value'], one['unit'])}** |" in claim
+    rows = [line for line in readme.splitlines() if line.startswith("| ") and "**" in line]
+    assert rows
+    assert all(row in claim for row in rows)
