@@ -14,16 +14,15 @@ import numpy as np
 from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import CLIPTokenizerFast
 
+from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.toy.checkpoint import CLIP_FOLDER, write_checkpoint, write_clip_config
 from animatediff_ext.toy.clips import STRIDE, some_caption, write_videos
 from animatediff_ext.toy.draw import draw
 from animatediff_ext.toy.fit import Plan
 from animatediff_ext.toy.learn_image import ImageModel, encoded_stills, learn_base, personalise
 from animatediff_ext.toy.learn_vae import learn_vae
-from animatediff_ext.toy.networks import new_text_encoder, new_unet, new_vae
+from animatediff_ext.toy.networks import new_vae
 from animatediff_ext.toy.scene import CLIP_FRAMES, SIDE, random_scene
 from animatediff_ext.toy.words import write_tokenizer
 from animatediff_ext.trainer.config import (
@@ -58,7 +57,7 @@ class Recipe:
     """How much of everything."""
 
     seed: int = 0
-    vae: Plan = Plan(num_steps=2500, lr=2e-3)
+    vae: Plan = Plan(num_steps=6000, lr=2e-3)
     num_pictures: int = 12_288
     base: Plan = Plan(num_steps=4000, lr=1e-3, ema=0.998)
     night: Plan = Plan(num_steps=500, lr=3e-4, ema=0.99)
@@ -87,50 +86,49 @@ class Build:
 
     def run(self) -> None:
         self.target.mkdir(parents=True, exist_ok=True)
-        tokenizer = write_tokenizer(self.target / CLIP_FOLDER)
-        vae = self._vae()
-        model = self._base(vae, tokenizer)
-        self._night(model, vae, tokenizer)
-        self._stage("adapter", self._adapter(), ADAPTER)
-        self._stage("motion", self._motion(), MOTION)
-        self._stage("lora", self._zoom(), ZOOM)
-        self._stage("adapter", self._chalk(), CHALK, exported="_webui")
+        if not (self.target / BASE).exists():
+            self._base()
+        if not (self.target / NIGHT).exists():
+            self._night()
+        self._stage("adapter", self._adapter, ADAPTER)
+        self._stage("motion", self._motion, MOTION)
+        self._stage("lora", self._zoom, ZOOM)
+        self._stage("adapter", self._chalk, CHALK, exported="_webui")
 
     # ---- networks ----
 
+    def _base(self) -> None:
+        vae = self._vae()
+        seed = self.recipe.seed + 1
+        tokenizer = write_tokenizer(self.target / CLIP_FOLDER)
+        stills = encoded_stills(vae, "paper", self.recipe.num_pictures, seed)
+        model = learn_base(stills, tokenizer, seed, self.recipe.base, self.work / "base")
+        write_clip_config(self.target / CLIP_FOLDER, model.text_encoder)
+        self._say(str(write_checkpoint(self.target / BASE, model.unet, vae, model.text_encoder)))
+
     def _vae(self) -> AutoencoderKL:
-        path = self.work / "vae.safetensors"
+        path, vae = self.work / "vae.safetensors", new_vae()
         if not path.exists():
-            vae = learn_vae(self.recipe.seed, self.recipe.vae, self.work / "vae")
-            _save(vae, path)
-        return _loaded(new_vae(), path)
+            learnt = learn_vae(self.recipe.seed, self.recipe.vae, self.work / "vae")
+            with whole_file(path) as part:
+                save_file({name: tensor.contiguous() for name, tensor in learnt.state_dict().items()}, part)
+        vae.load_state_dict(load_file(path))
+        return vae.eval().requires_grad_(False)
 
-    def _base(self, vae: AutoencoderKL, tokenizer: CLIPTokenizerFast) -> ImageModel:
-        path = self.work / "base.safetensors"
-        if not path.exists():
-            stills = encoded_stills(vae, "paper", self.recipe.num_pictures, self.recipe.seed + 1)
-            model = learn_base(stills, tokenizer, self.recipe.seed + 1, self.recipe.base, self.work / "base")
-            _save(model, path)
-        model = _loaded(ImageModel(new_unet(), new_text_encoder(tokenizer)), path)
-        if not (self.target / BASE).exists():
-            write_clip_config(self.target / CLIP_FOLDER, model.text_encoder)
-            write_checkpoint(self.target / BASE, model.unet, vae, model.text_encoder)
-            self._say(f"{self.target / BASE}")
-        return model
-
-    def _night(self, model: ImageModel, vae: AutoencoderKL, tokenizer: CLIPTokenizerFast) -> None:
-        if (self.target / NIGHT).exists():
-            return
-        stills = encoded_stills(vae, "night", self.recipe.num_pictures // 4, self.recipe.seed + 2)
-        personalise(model, stills, tokenizer, self.recipe.seed + 2, self.recipe.night, self.work / "night")
-        write_checkpoint(self.target / NIGHT, model.unet, vae, model.text_encoder)
-        self._say(f"{self.target / NIGHT}")
+    def _night(self) -> None:
+        base = load_spatial_model(self.target / BASE)
+        model = ImageModel(base.unet, base.text_encoders[0])
+        seed = self.recipe.seed + 2
+        stills = encoded_stills(base.vae, "night", self.recipe.num_pictures // 4, seed)
+        personalise(model, stills, base.tokenizer, seed, self.recipe.night, self.work / "night")
+        self._say(str(write_checkpoint(self.target / NIGHT, model.unet, base.vae, model.text_encoder)))
 
     # ---- the trainer's stages ----
 
-    def _stage(self, stage: str, config: Config, name: str, exported: str = "") -> None:
+    def _stage(self, stage: str, settled: Callable[[], Config], name: str, exported: str = "") -> None:
         if (self.target / name).exists():
             return
+        config = settled()
         train(stage, config, resume="auto")
         made = Path(config.run.output) / f"{config.run.name}{exported}.safetensors"
         with whole_file(self.target / name) as part:
@@ -231,13 +229,3 @@ def write_stills(folder: Path, num_pictures: int, seed: int, look: str) -> None:
         scene = random_scene(random)
         Image.fromarray(draw(scene, look)).save(folder / f"{number:05}.png")
         (folder / f"{number:05}.txt").write_text(some_caption(random, scene), encoding="utf-8")
-
-
-def _save(model: nn.Module, path: Path) -> None:
-    with whole_file(path) as part:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, part)
-
-
-def _loaded(model: nn.Module, path: Path) -> nn.Module:
-    model.load_state_dict(load_file(path))
-    return model.eval().requires_grad_(False)

@@ -74,7 +74,7 @@ def _description(unet: UNet2DConditionModel, vae: AutoencoderKL, clip: str) -> d
                     "channel_mult": [channels // width for channels in unet.config.block_out_channels],
                     "num_res_blocks": unet.config.layers_per_block,
                     "attention_resolutions": [2**level for level in reversed(range(levels - 1))],
-                    "num_heads": unet.config.attention_head_dim,
+                    "num_heads": unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1.heads,
                     "use_spatial_transformer": True,
                     "transformer_depth": 1,
                     "context_dim": unet.config.cross_attention_dim,

@@ -86,12 +86,10 @@ def _paper(body: _Body, picture: np.ndarray) -> np.ndarray:
 
 
 def _night(body: _Body, picture: np.ndarray) -> np.ndarray:
-    """Hollow, glowing outlines in the dark."""
-    light = 0.35 + 0.65 * body.colour
-    picture = _over(picture, 0.6 * picture + 0.4 * body.colour * body.shade(), body.cover(0.18))
-    picture = _over(picture, light * (0.3 + 0.7 * body.shade()), body.cover())
-    picture = _over(picture, 0.75 * _ground("night"), body.cover(-0.28))
-    return body.with_eyes(picture)
+    """Glowing bodies in the dark."""
+    picture = _over(picture, 0.45 * body.colour, body.cover(0.24))
+    light = 0.3 + 0.7 * body.colour
+    return body.with_eyes(_over(picture, light * body.shade(), body.cover()))
 
 
 def _chalk(body: _Body, picture: np.ndarray) -> np.ndarray:

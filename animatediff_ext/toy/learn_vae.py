@@ -19,12 +19,12 @@ from animatediff_ext.toy.networks import new_vae
 from animatediff_ext.toy.scene import random_scene
 from animatediff_ext.trainer.keyed import generator
 
-BATCH = 8
+BATCH = 4
 KL_WEIGHT = 1e-4
 """Of each latent number, so that latents next to each other decode to similar pictures."""
 FOREGROUND_WEIGHT = 8.0
 """Most of a picture is plain ground; without this the shapes stay blobs for long."""
-CROWD = 4
+CROWD = 2
 """Shapes in a picture, at most: there is more to learn from a crowd, in the same time."""
 
 
@@ -42,7 +42,7 @@ def learn_vae(seed: int, plan: Plan, folder: Path) -> AutoencoderKL:
         return (weight * (error.abs() + error.square())).mean() + KL_WEIGHT * posterior.kl().mean() / noise[0].numel()
 
     fit("vae", vae, loss, plan, folder)
-    whiten(vae, torch.cat([training_pictures(seed, -i, looks=["paper"], most=1) for i in range(1, 65)]))
+    whiten(vae, torch.cat([training_pictures(seed, -i, looks=["paper"], most=1) for i in range(1, 129)]))
     return vae
 
 

@@ -6,18 +6,22 @@
 from __future__ import annotations
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
 
 WIDTH = 64
 """Channels at every level of the UNet, and of the text."""
 UNET_HEADS = 2
 """Of attention. Heads of 8 channels, as SD 1.5 would have them at this width, take three times as long on a CPU."""
+NARROW = -6.0
+"""Logarithm of the variance."""
 LATENT_SCALE = 0.18215
 """Stable Diffusion 1.5's own; the VAE is made to fit it."""
 
 
 def new_vae() -> AutoencoderKL:
-    return AutoencoderKL(
+    """Its posterior begins narrow: else it decodes little but noise at first, and colours take long to appear."""
+    vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(32, 32, 64, 64),
@@ -25,6 +29,8 @@ def new_vae() -> AutoencoderKL:
         latent_channels=4,
         scaling_factor=LATENT_SCALE,
     )
+    nn.init.constant_(vae.quant_conv.bias[vae.config.latent_channels :], NARROW)
+    return vae
 
 
 def new_unet() -> UNet2DConditionModel:

@@ -6,6 +6,7 @@ Every word of a caption is one token. Any other text can be tokenized too, lette
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizerFast
@@ -28,7 +29,7 @@ def merges() -> list[tuple[str, str]]:
     for word in WORDS:
         parts = [*word[:-1], word[-1] + END_OF_WORD]
         while len(parts) > 1:
-            pairs = list(zip(parts, parts[1:], strict=False))
+            pairs = list(pairwise(parts))
             pair = min(pairs, key=lambda pair: found.index(pair) if pair in found else len(found))
             if pair not in found:
                 found.append(pair)
