@@ -1,0 +1,115 @@
+"""The text of a prompt that travels.
+
+    a cat, masterpiece          lines before the first key stand in front of every prompt
+    0: asleep                   what the prompt is at this frame
+    50% smooth: (yawning:0→1.2) a key may be a frame, a share of the clip or a time (1.5s), and say how it goes on
+    12:awake
+    soft light                  lines after the last key stand behind every prompt
+
+The grammar of sd-webui-animatediff (frame, colon, blank, text) is a part of this one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from animatediff_ext.travel.easing import EASINGS
+
+ARROWS = ("→", "->")
+
+
+class TravelError(ValueError):
+    """A prompt that travels cannot be understood. The message is one sentence for the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One key as it is written."""
+
+    at: float
+    """Frame, which may lie between two."""
+    text: str
+    easing: str
+    line: int
+    """In the prompt, counted from 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TravelText:
+    """A prompt, taken apart."""
+
+    head: tuple[str, ...]
+    keys: tuple[Key, ...]
+    """By time; none: an ordinary prompt."""
+    tail: tuple[str, ...]
+    notes: tuple[str, ...]
+    """Sentences on what may not be meant as it was understood."""
+
+    def prompt(self, text: str) -> str:
+        """What one key makes of the whole prompt."""
+        return ", ".join(part for part in (*self.head, text, *self.tail) if part)
+
+
+_KEY = re.compile(
+    r"(?P<number>\d+(?:\.\d+)?)(?P<unit>%|s)?(?:[ \t]+(?P<easing>[a-z]+))?[ \t]*:(?P<text>.*)", re.IGNORECASE
+)
+_ALMOST = re.compile(
+    r"(?P<number>-?\d+(?:[.,]\d+)?)\s*(?:%|s|f|frames?|sec)?\s*(?:[=;]|[-=]>|：|:)\s*\S", re.IGNORECASE
+)
+"""What people write instead of a key: other signs than a colon, a comma in the number, a minus before it."""
+
+
+def taken_apart(prompt: str, *, num_frames: int, fps: float) -> TravelText:
+    """Raises `TravelError` where a key says something that it cannot say."""
+    head, keys, tail, notes = [], {}, [], []
+    for number, line in enumerate(map(str.strip, prompt.strip().split("\n")), start=1):
+        key = _key(line, number, num_frames, fps)
+        if key and not tail:
+            if key.at in keys:
+                notes.append(f"Line {number} is a second key for frame {key.at:g}: the later one counts.")
+            keys[key.at] = key
+            continue
+        if key:
+            notes.append(f"Line {number} ({_short(line)}) is a key, but stands behind a line that is none: move it up.")
+        elif _ALMOST.match(line) and "\n" in prompt.strip():
+            notes.append(f"Line {number} ({_short(line)}) looks like a key, but is none: write it as 12: text.")
+        (tail if keys else head).append(line.strip(", "))
+    ordered = tuple(keys[at] for at in sorted(keys))
+    beyond = [key for key in ordered if key.at >= num_frames]
+    notes += [
+        f"The key of line {key.line} is at frame {key.at:g}, but the last frame is {num_frames - 1}." for key in beyond
+    ]
+    return TravelText(head=tuple(filter(None, head)), keys=ordered, tail=tuple(filter(None, tail)), notes=tuple(notes))
+
+
+def _key(line: str, number: int, num_frames: int, fps: float) -> Key | None:
+    match = _KEY.fullmatch(line)
+    if not match:
+        return None
+    text, easing = match["text"], (match["easing"] or "linear").lower()
+    if text[:1].isdigit():  # 16:9 is a shape of pictures
+        return None
+    if easing not in EASINGS:
+        near = difflib.get_close_matches(easing, EASINGS, n=1)
+        if not near:  # "2 cats: one red, one blue" is a prompt
+            return None
+        raise TravelError(
+            f"Line {number} ({_short(line)}) goes on {easing!r}: choose from {', '.join(EASINGS)}; perhaps {near[0]}?"
+        )
+    scale = {"%": (num_frames - 1) / 100, "s": fps, None: 1}[match["unit"] and match["unit"].lower()]
+    return Key(at=float(match["number"]) * scale, text=text.strip().strip(","), easing=easing, line=number)
+
+
+def _short(line: str, most: int = 30) -> str:
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+_NUMBER = r"\s*(-?\d*\.?\d+)\s*"
+_RAMP = re.compile(rf":{_NUMBER}(?:{'|'.join(ARROWS)}){_NUMBER}\)")
+
+
+def ramp_ends(text: str) -> tuple[str, str]:
+    """``(smile:0→1.2)`` at its beginning, ``(smile:0)``, and at its end, ``(smile:1.2)``; the same where none is."""
+    return _RAMP.sub(r":\1)", text), _RAMP.sub(r":\2)", text)

@@ -1,0 +1,102 @@
+"""Prompts with keys are understood as they are meant, or somebody is told."""
+
+import pytest
+
+from animatediff_ext.travel import TravelError, parse_travel
+from animatediff_ext.travel.text import ramp_ends, taken_apart
+
+
+def keys(prompt, num_frames=17, fps=8.0):
+    return [(key.at, key.text, key.easing) for key in taken_apart(prompt, num_frames=num_frames, fps=fps).keys]
+
+
+def notes(prompt, num_frames=16):
+    return parse_travel(prompt, num_frames=num_frames).notes
+
+
+def test_the_grammar_of_the_old_extension_is_understood():
+    """The example of its README."""
+    head = "1girl, yoimiya (genshin impact), origen, line, comet, wink, Masterpiece, BestQuality"
+    text = taken_apart(f"{head}\n0: closed mouth\n8: open mouth\nBestQuality", num_frames=16, fps=8)
+    assert text.head == (head,)
+    assert [(key.at, key.text) for key in text.keys] == [(0, "closed mouth"), (8, "open mouth")]
+    assert text.prompt("x").endswith("BestQuality, x, BestQuality")
+    assert not text.notes
+
+
+@pytest.mark.parametrize(
+    ("line", "at"),
+    [
+        ("8: a cat", 8),
+        ("8:a cat", 8),
+        ("8 : a cat", 8),
+        ("  8: a cat  ", 8),
+        ("7.5: a cat", 7.5),
+        ("50%: a cat", 8),
+        ("100%: a cat", 16),
+        ("1.5s: a cat", 12),
+        ("1S:a cat", 8),
+    ],
+)
+def test_a_key_is_a_frame_a_share_or_a_time(line, at):
+    assert keys(line) == [(at, "a cat", "linear")]
+
+
+@pytest.mark.parametrize("easing", ["linear", "smooth", "in", "out", "step", "Smooth"])
+def test_a_key_says_how_it_goes_on(easing):
+    assert keys(f"8 {easing}: a cat") == [(8, "a cat", easing.lower())]
+    assert keys(f"50% {easing} : a cat") == [(8, "a cat", easing.lower())]
+
+
+def test_a_misspelt_easing_is_said_with_the_right_one():
+    with pytest.raises(TravelError, match="'smoth': choose from linear, smooth, in, out, step; perhaps smooth"):
+        keys("0: a\n8 smoth: b")
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a cat", "16:9 wide shot of a cat", "2 cats: one red, one blue", "(a cat:1.2), dog", ""]
+)
+def test_an_ordinary_prompt_stays_one(prompt):
+    travel = parse_travel(prompt, num_frames=4)
+    assert not travel.travels
+    assert travel.prompts == (prompt,)
+    assert not travel.notes
+
+
+def test_keys_need_no_order():
+    assert [at for at, *_ in keys("8: b\n0: a\n4: c")] == [0, 4, 8]
+
+
+def test_lines_before_and_behind_leave_no_stray_commas():
+    text = taken_apart("head,\n\n0: a,\n8: b\n, tail", num_frames=16, fps=8)
+    assert text.prompt(text.keys[0].text) == "head, a, tail"
+    assert taken_apart("0: a", num_frames=16, fps=8).prompt("a") == "a"
+
+
+def test_a_key_behind_the_tail_is_pointed_out():
+    (note,) = notes("0: a\ntail\n8: b")
+    assert "Line 3 (8: b) is a key, but stands behind" in note
+
+
+@pytest.mark.parametrize(
+    "line", ["8 = a cat", "8; a cat", "8,5: a cat", "8 => a cat", "-1: a cat", "8：a cat", "frame"]
+)
+def test_a_line_that_is_almost_a_key_is_pointed_out(line):
+    found = notes(f"0: a\n{line}")
+    assert bool(found) == (line != "frame")
+    assert all("looks like a key" in note for note in found)
+
+
+def test_two_keys_for_one_frame_are_pointed_out():
+    assert keys("4: a\n4: b") == [(4, "b", "linear")]
+    assert "second key for frame 4" in notes("4: a\n4: b")[0]
+
+
+def test_a_key_that_is_never_reached_is_pointed_out():
+    assert "at frame 100, but the last frame is 15" in notes("0: a\n100: b")[0]
+
+
+@pytest.mark.parametrize("arrow", ["→", "->"])
+def test_a_weight_may_travel(arrow):
+    assert ramp_ends(f"a (smile:0{arrow}1.2) here") == ("a (smile:0) here", "a (smile:1.2) here")
+    assert ramp_ends("a (smile:1.2) here") == ("a (smile:1.2) here",) * 2
