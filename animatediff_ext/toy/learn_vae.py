@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from einops import rearrange
+from torch.nn import functional
 
 from animatediff_ext.toy.clips import with_defect
 from animatediff_ext.toy.draw import LOOKS, draw_all
@@ -24,6 +26,10 @@ KL_WEIGHT = 1e-4
 """Of each latent number, so that latents next to each other decode to similar pictures."""
 FOREGROUND_WEIGHT = 8.0
 """Most of a picture is plain ground; without this the shapes stay blobs for long."""
+THUMBNAIL_WEIGHT = 10.0
+"""Three of the four latent channels are drawn towards the mean colours of their places. Left to itself, so small a VAE
+takes most of its time to find out that there are colours; and a picture in small is what a UNet has an easy time with:
+what moves evenly in pixels does so in latents."""
 CROWD = 2
 """Shapes in a picture, at most: there is more to learn from a crowd, in the same time."""
 
@@ -39,7 +45,12 @@ def learn_vae(seed: int, plan: Plan, folder: Path) -> AutoencoderKL:
         noise = torch.randn(posterior.mean.shape, generator=generator(seed, step, "posterior"))
         error = vae.decode(posterior.mean + posterior.std * noise).sample - pixels
         weight = 1 + (FOREGROUND_WEIGHT - 1) * foreground(pixels)
-        return (weight * (error.abs() + error.square())).mean() + KL_WEIGHT * posterior.kl().mean() / noise[0].numel()
+        small, small_weight = functional.avg_pool2d(pixels, 8), functional.avg_pool2d(weight, 8)
+        return (
+            (weight * (error.abs() + error.square())).mean()
+            + THUMBNAIL_WEIGHT * (small_weight * (posterior.mean[:, :3] - small).square()).mean()
+            + KL_WEIGHT * posterior.kl().mean() / noise[0].numel()
+        )
 
     fit("vae", vae, loss, plan, folder)
     whiten(vae, torch.cat([training_pictures(seed, -i, looks=["paper"], most=1) for i in range(1, 129)]))
@@ -72,18 +83,20 @@ def foreground(pixels: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def whiten(vae: AutoencoderKL, pixels: torch.Tensor) -> None:
-    """Let every channel of the scaled latents of these pictures have mean 0 and variance 1.
+    """Let the scaled latents of these pictures have mean 0 and unit covariance: colours count as much as light.
 
-    The layers at the border of the latents take the change up, so that the VAE as a whole stays what it is.
+    The two layers at the border of the latents take the change up, so that the VAE as a whole stays what it is; only
+    the width of the posterior becomes the same for all pictures.
     """
-    latents = torch.cat([vae.encode(part).latent_dist.mean for part in pixels.split(64)])
-    mean = latents.mean(dim=(0, 2, 3))
-    std = latents.std(dim=(0, 2, 3)) * vae.config.scaling_factor
-    decode, encode = vae.post_quant_conv, vae.quant_conv
-    # z' = (z - mean) / std, so z = std z' + mean
+    posteriors = [vae.encode(part).latent_dist for part in pixels.split(64)]
+    latents = rearrange(torch.cat([posterior.mean for posterior in posteriors]), "b c h w -> c (b h w)")
+    variance = torch.cat([posterior.var for posterior in posteriors]).mean(dim=(0, 2, 3))
+    mean, (sizes, axes) = latents.mean(dim=1), torch.linalg.eigh(latents.cov())
+    whitened = axes @ torch.diag(sizes.rsqrt()) @ axes.T / vae.config.scaling_factor  # z' = whitened (z - mean)
+    decode, encode, half = vae.post_quant_conv, vae.quant_conv, len(mean)
     decode.bias += decode.weight[:, :, 0, 0] @ mean
-    decode.weight *= std[None, :, None, None]
-    half = len(mean)
-    encode.bias[:half] = (encode.bias[:half] - mean) / std
-    encode.weight[:half] /= std[:, None, None, None]
-    encode.bias[half:] -= 2 * std.log()  # the other half are logarithms of variances
+    decode.weight.copy_((decode.weight[:, :, 0, 0] @ whitened.inverse())[..., None, None])
+    encode.bias[:half] = whitened @ (encode.bias[:half] - mean)
+    encode.weight[:half] = torch.einsum("ij,jkhw->ikhw", whitened, encode.weight[:half])
+    encode.bias[half:] = (whitened.square() @ variance).log()
+    encode.weight[half:] = 0

@@ -24,7 +24,10 @@ def lerp(start: torch.Tensor, end: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def slerp(start: torch.Tensor, end: torch.Tensor, share: float) -> torch.Tensor:
-    """Along the arc, token by token; lengths go linearly (Shoemake, "Animating rotation with quaternion curves", 1985)."""
+    """Along the arc, token by token; lengths go linearly.
+
+    Source: Shoemake, "Animating rotation with quaternion curves", 1985.
+    """
     one, other = start.float(), end.float()
     length, other_length = (x.norm(dim=-1, keepdim=True) for x in (one, other))
     cosine = (one * other).sum(-1, keepdim=True) / (length * other_length).clamp(min=1e-12)
