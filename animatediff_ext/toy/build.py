@@ -59,7 +59,7 @@ class Recipe:
     seed: int = 0
     vae: Plan = Plan(num_steps=4000, lr=2e-3)
     num_pictures: int = 12_288
-    base: Plan = Plan(num_steps=4000, lr=1e-3, ema=0.998)
+    base: Plan = Plan(num_steps=3500, lr=1e-3, ema=0.998)
     night: Plan = Plan(num_steps=500, lr=3e-4, ema=0.99)
     num_videos: int = 1536
     num_zooms: int = 48

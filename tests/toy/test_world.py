@@ -15,13 +15,17 @@ from animatediff_ext.toy.build import BASE, CHALK, FILES, MOTION, NIGHT, ZOOM
 from animatediff_ext.toy.claim import heading_accuracy, mean, still, told_all, told_no_colour, zoom
 from animatediff_ext.toy.demo import MODELS, PROMPTS, demo
 from animatediff_ext.toy.measures import ClipMeasures
-from animatediff_ext.toy.report import number
+from animatediff_ext.toy.report import FIGURES, number
 from animatediff_ext.toy.scene import SPEED
 from animatediff_ext.toy.studio import SHIPPED, Studio
 from tests.toy.figures import figures
 
 ROOT = Path(__file__).parents[2]
 FEW = 8
+
+pytestmark = pytest.mark.skipif(
+    not (SHIPPED / FIGURES).is_file(), reason="the toy world is not there yet: toy build, then toy measure"
+)
 
 
 @pytest.fixture(scope="module")
