@@ -53,6 +53,7 @@ class Context(Checked):
     schedule: str = setting(
         "uniform",
         api="context_schedule",
+        own_infotext=True,
         kind=str,
         label="Context schedule",
         elem_id="context-schedule",
@@ -63,6 +64,7 @@ class Context(Checked):
     weights: str = setting(
         "pyramid",
         api="context_weights",
+        own_infotext=True,
         kind=str,
         label="Context weights",
         elem_id="context-weights",
@@ -103,6 +105,7 @@ class FreeInit(Checked):
     filter: str = setting(
         "butterworth",
         api="freeinit_filter",
+        own_infotext=True,
         kind=str,
         label="Filter Type",
         elem_id="freeinit-filter",
@@ -112,6 +115,7 @@ class FreeInit(Checked):
     spatial_stop: float = setting(
         0.25,
         api="freeinit_ds",
+        own_infotext=True,
         kind=float,
         label="d_s",
         elem_id="freeinit-ds",
@@ -123,6 +127,7 @@ class FreeInit(Checked):
     temporal_stop: float = setting(
         0.25,
         api="freeinit_dt",
+        own_infotext=True,
         kind=float,
         label="d_t",
         elem_id="freeinit-dt",
@@ -134,6 +139,7 @@ class FreeInit(Checked):
     num_iterations: int = setting(
         3,
         api="freeinit_iters",
+        own_infotext=True,
         kind=int,
         label="FreeInit Iterations",
         elem_id="freeinit-iters",
@@ -269,6 +275,16 @@ class Animation(Checked):
     enabled: bool = setting(False, api="enable", kind=bool, label="Enable AnimateDiff", elem_id="enable")
     num_frames: int = setting(
         0, api="video_length", kind=int, label="Number of frames", elem_id="video-length", minimum=0, infotext=True
+    )
+    prompt_blend: str = setting(
+        "slerp",
+        api="prompt_blend",
+        own_infotext=True,
+        kind=str,
+        label="Prompt blend",
+        elem_id="prompt-blend",
+        choices=("slerp", "lerp"),
+        info="between two keys of a prompt that travels: slerp along the arc of every token, lerp along the line",
     )
     context: Context = Context()
     output: Output = Output()

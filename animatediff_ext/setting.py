@@ -37,6 +37,9 @@ class Setting:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Old spellings of a choice, in lower case."""
     infotext: bool = False
+    """In infotexts, where the old extension writes and reads it."""
+    own_infotext: bool = False
+    """In infotexts, in an entry of our own, where it is not as by default."""
     img2img_only: bool = False
     info: str = ""
     path: str = ""

@@ -16,6 +16,7 @@ LAYERS = {  # package or file → what of ours it may import
     "setting": set(),
     "params": {"setting"},
     "whole_file": set(),
+    "infotext": {"setting", "params"},
     "motion": {"setting", "params"},
     "context": {"setting", "params"},
     "travel": {"setting", "params"},

@@ -25,8 +25,9 @@ from animatediff_ext.standalone.job import RANDOM, Job
 from animatediff_ext.standalone.lora import loras_added
 from animatediff_ext.standalone.models import Models
 from animatediff_ext.standalone.pictures import read_pictures
-from animatediff_ext.standalone.sampling import OnStep, Start, encoded, sample
+from animatediff_ext.standalone.sampling import OnStep, Start, sample
 from animatediff_ext.standalone.spatial import SpatialModel
+from animatediff_ext.standalone.told import encoded
 
 _RANDOM_SEEDS = 2**32
 
@@ -66,7 +67,7 @@ def make_clip(
     loras = [(models.lora(path), strength) for path, strength in job.loras]
     spatial = models.spatial(job, device, dtype_of(job.dtype, device))
     with loras_added(spatial, motion, loras, device=device, warn=warn):
-        latents = _Stage(job, spatial, device).sampled(motion, animation, pictures, on_step)
+        latents = _Stage(job, spatial, device, warn).sampled(motion, animation, pictures, on_step)
     return Clip(
         frames=_decoded(spatial, latents, device),
         animation=animation,
@@ -118,6 +119,7 @@ class _Stage:
     job: Job
     spatial: SpatialModel
     device: torch.device
+    warn: Callable[[str], None]
 
     def sampled(
         self, motion: MotionModel | None, animation: Animation, pictures: _Pictures | None, on_step: OnStep | None
@@ -126,7 +128,9 @@ class _Stage:
         job, spatial = self.job, self.spatial
         width, height = job.picture_size
         with self._at_work(*spatial.text_encoders):
-            conditioning = encoded(spatial, job.prompt, job.negative, job.clip_skip, job.cfg)
+            conditioning = encoded(
+                spatial, job.prompt, job.negative, animation, clip_skip=job.clip_skip, cfg=job.cfg, warn=self.warn
+            )
         start = self._start(animation, pictures) if pictures else None
         with self._at_work(spatial.unet):
             latents = sample(

@@ -1,19 +1,14 @@
-"""What the files of a clip say of how it was made, as the WebUI writes it and *PNG Info* reads it.
-
-The entry of the animation is that of `webui/infotext.py`; a test holds the two together.
-"""
+"""What the files of a clip say of how it was made, as the WebUI writes it and *PNG Info* reads it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from animatediff_ext import __version__
-from animatediff_ext.params import SETTINGS, Animation, value_of
-from animatediff_ext.setting import Setting
+from animatediff_ext.infotext import entries as animation_entries
+from animatediff_ext.params import Animation
 from animatediff_ext.standalone.job import Job
 
 _SAMPLERS = {
@@ -61,25 +56,6 @@ def _entries(job: Job, animation: Animation, model_digest: str, module_digest: s
         named = replace(animation, motion_module=Path(job.motion_module).name)
         entries |= animation_entries(named, is_img2img=bool(job.init), short_hash=module_digest[:_MODULE_HASH_DIGITS])
     return {name: value for name, value in entries.items() if value}
-
-
-def animation_entries(animation: Animation, *, is_img2img: bool, short_hash: str) -> dict[str, str]:
-    """``AnimateDiff``, in the old extension's form, and ``AnimateDiff settings`` for what that one does not know."""
-    known = [s for s in SETTINGS.values() if s.infotext and s.api != "request_id"]
-    parts = _pairs(animation, [s for s in known if not s.img2img_only])
-    parts += [f"request_id: {animation.output.request_id}"] if animation.output.request_id else []
-    parts += [f"mm_hash: {short_hash}"] if short_hash else []
-    parts += _pairs(animation, [s for s in known if s.img2img_only and is_img2img])
-    own = [s for s in SETTINGS.values() if not s.infotext and s.api.startswith(("context_", "freeinit_"))]
-    changed = _pairs(animation, [s for s in own if value_of(animation, s) != s.default])
-    return {
-        "AnimateDiff": ", ".join([*parts, f"version: {__version__}"]),
-        **({"AnimateDiff settings": ", ".join(changed)} if changed else {}),
-    }
-
-
-def _pairs(animation: Animation, known: Iterable[Setting]) -> list[str]:
-    return [f"{s.api}: {value_of(animation, s)}" for s in known]
 
 
 def _quoted(value: str) -> str:

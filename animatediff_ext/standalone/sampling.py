@@ -19,6 +19,7 @@ from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.free_init import FRESH_SEED_OFFSET, sample_repeatedly
 from animatediff_ext.standalone.samplers import SAMPLERS
 from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
+from animatediff_ext.standalone.told import encoded
 
 OnStep = Callable[[int, int], None]
 """``on_step(steps done, steps in all)``, after each step; it may raise to stop."""
@@ -41,6 +42,7 @@ def animate(
     *,
     prompt: str,
     negative: str = "",
+    animation: Animation,
     clip_skip: int = 1,
     cfg: float = 7.5,
     **how,
@@ -50,12 +52,8 @@ def animate(
     With ``cfg`` up to 1 the negative prompt has no effect and is not computed. The other arguments are those of
     `sample`.
     """
-    return sample(spatial, motion, encoded(spatial, prompt, negative, clip_skip, cfg), cfg=cfg, **how)
-
-
-def encoded(spatial: SpatialModel, prompt: str, negative: str, clip_skip: int, cfg: float) -> Conditioning:
-    """The rows that `sample` wants: negative and prompt, or where nothing is guided the prompt alone."""
-    return spatial.encode_text([negative, prompt] if cfg > 1 else [prompt], clip_skip)
+    conditioning = encoded(spatial, prompt, negative, animation.resolved(), clip_skip=clip_skip, cfg=cfg)
+    return sample(spatial, motion, conditioning, animation=animation, cfg=cfg, **how)
 
 
 @torch.no_grad()
@@ -77,7 +75,7 @@ def sample(
 ) -> torch.Tensor:
     """Latents of one clip, ``(f c h w)`` float32 on the UNet's device.
 
-    ``conditioning`` has the rows of `encoded`, once for all frames. ``width`` and ``height`` are in pixels. Without
+    ``conditioning`` has the rows of `encoded`. ``width`` and ``height`` are in pixels. Without
     motion modules the frames are stills that know nothing of each other. ``streams_at_once=1`` runs negative and
     prompt one after the other, to save memory. With FreeInit the clip is sampled several times, and steps count on.
     Nothing stays attached to the UNet, and no global random state is read or changed.
@@ -88,7 +86,7 @@ def sample(
     _check(spatial, width=width, height=height, num_steps=num_steps, sampler=sampler)
     schedule = motion.config.family.schedule if motion else IMAGE_SCHEDULE
     device = spatial.unet.device
-    conditioning = conditioning.to(device, spatial.unet.dtype).repeat_frames(animation.num_frames)
+    conditioning = conditioning.to(device, spatial.unet.dtype)
     size = (spatial.unet.config.in_channels, height // spatial.vae_factor, width // spatial.vae_factor)
     free_init = animation.free_init
     rounds = free_init.num_iterations if free_init.enabled else 1

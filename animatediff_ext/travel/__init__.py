@@ -4,9 +4,9 @@ travel = parse_travel("a cat\\n0: asleep\\n8 smooth: awake", num_frames=16)
 travel.frames[4]            # half-way: {"a cat, asleep": 0.5, "a cat, awake": 0.5}
 """
 
-from animatediff_ext.travel.blend import BLENDS
+from animatediff_ext.travel.blend import BLENDS, blended
 from animatediff_ext.travel.easing import EASINGS
 from animatediff_ext.travel.schedule import FramePrompt, Travel, parse_travel
 from animatediff_ext.travel.text import Key, TravelError
 
-__all__ = ["BLENDS", "EASINGS", "FramePrompt", "Key", "Travel", "TravelError", "parse_travel"]
+__all__ = ["BLENDS", "EASINGS", "FramePrompt", "Key", "Travel", "TravelError", "blended", "parse_travel"]

@@ -15,12 +15,13 @@ import difflib
 import re
 from dataclasses import dataclass
 
+from animatediff_ext.setting import SettingsError
 from animatediff_ext.travel.easing import EASINGS
 
 ARROWS = ("→", "->")
 
 
-class TravelError(ValueError):
+class TravelError(SettingsError):
     """A prompt that travels cannot be understood. The message is one sentence for the user."""
 
 

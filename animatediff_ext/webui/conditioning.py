@@ -26,13 +26,19 @@ def _tokens(cond) -> torch.Tensor:
 
 def _padded(cond, num_tokens: int):
     tokens = _tokens(cond)  # n t c
-    missing = num_tokens - tokens.shape[1]
-    if not missing:
+    if tokens.shape[1] == num_tokens:
         return cond
-    empty = shared.sd_model.cond_stage_model_empty_prompt.to(tokens)  # 1 t c
-    chunks = -(-missing // empty.shape[1])
-    fill = empty.repeat(tokens.shape[0], chunks, 1)[:, :missing]
-    tokens = torch.cat([tokens, fill], dim=1)
+    tokens = torch.stack([filled_up(row, num_tokens) for row in tokens])
     if not isinstance(cond, dict):
         return tokens
     return type(cond)({**cond, "crossattn": tokens})
+
+
+def filled_up(tokens: torch.Tensor, num_tokens: int) -> torch.Tensor:
+    """``(t c)`` with the conditioning of empty prompts behind it, as the WebUI fills up prompts."""
+    missing = num_tokens - tokens.shape[0]
+    if not missing:
+        return tokens
+    empty = shared.sd_model.cond_stage_model_empty_prompt.to(tokens)[0]  # t c
+    chunks = -(-missing // empty.shape[0])
+    return torch.cat([tokens, empty.repeat(chunks, 1)[:missing]])

@@ -16,6 +16,7 @@ from modules import shared
 from modules.processing import Processed, StableDiffusionProcessing, StableDiffusionProcessingImg2Img
 
 from animatediff_ext.animate import Session, check_context
+from animatediff_ext.infotext import entries
 from animatediff_ext.inject import frame_major
 from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
@@ -25,6 +26,7 @@ from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.free_init import sample_repeatedly
 from animatediff_ext.webui.models import CACHE, Loaded, short_hash
 from animatediff_ext.webui.settings import encode_options
+from animatediff_ext.webui.travel import PromptTravel, schedule_of
 
 _ATTRIBUTE = "animatediff_generation"
 
@@ -144,13 +146,14 @@ class Generation:
         self._problem: Exception | None = None
         self._stopped = False
         self._first_latent = FirstLatent(p, animation)
+        self._travel = PromptTravel(p, animation)
 
     def prepare(self) -> None:
         """Change the fields of ``p`` that an animation needs otherwise."""
         p, animation, original = self.p, self.animation, self.p.sample
         is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
         digest = short_hash(self.loaded.name, self.loaded.path)
-        p.extra_generation_params.update(infotext.written(animation, is_img2img=is_img2img, short_hash=digest))
+        p.extra_generation_params.update(entries(animation, is_img2img=is_img2img, short_hash=digest))
 
         def sample(*args, **kwargs):
             with self._sampling():
@@ -160,15 +163,18 @@ class Generation:
 
         fields = {"sample": sample, "batch_size": animation.num_frames, "do_not_save_grid": True}
         changes.change(p, **fields, **_one_video_for_each_prompt(p, animation.num_frames), **{_ATTRIBUTE: self})
+        self._travel.prepare()
 
     def keep_files(self) -> bool:
         """Whether videos go to the output folder, or only to whoever asked; by the settings of the request."""
         return shared.opts.samples_save and not self._nothing_saved
 
-    def settle_samples(self) -> None:
-        """Say whether the WebUI saves the frames itself, now that the settings of the request are in force."""
+    def settle(self) -> None:
+        """What can only be settled now that the settings of the request are in force and its prompts are complete:
+        whether the WebUI saves the frames itself, and where the styles stand in a prompt that travels."""
         as_samples = "PNG" in self.animation.output.formats and not shared.opts.animatediff_save_to_custom
         changes.change(self.p, do_not_save_samples=self._nothing_saved or not as_samples)
+        self._travel.place_styles()
 
     @contextmanager
     def _sampling(self) -> Iterator[None]:
@@ -243,6 +249,7 @@ class Generation:
     def before_batch(self) -> None:
         """One video begins: its prompts and its first latent are ready."""
         self._share_prompts()
+        self._travel.before_batch()
         self._first_latent.prepare()
 
     def _share_prompts(self) -> None:
@@ -270,6 +277,12 @@ class Generation:
             )
         self._session.use_rows(frame_major(self.animation.num_frames, num_conditions))
         params.text_cond, params.text_uncond = conditioning.of_equal_length(params.text_cond, params.text_uncond)
+
+    def told(self) -> dict[str, list[dict[str, float]]]:
+        """What each frame of the first video was told by the prompts that travel: prompt → share."""
+        prompts = {"prompt": self.p.all_prompts[0], "negative_prompt": self.p.all_negative_prompts[0]}
+        travels = {name: self._travel.parsed(text) for name, text in prompts.items()}
+        return {name: schedule_of(travel) for name, travel in travels.items() if travel.travels}
 
     def after_batch(self) -> None:
         """One video has been sampled."""

@@ -20,6 +20,7 @@ from animatediff_ext.webui.settings import encode_options
 
 _SHOWN_BY_A_BROWSER = ("GIF", "WEBP")
 """The gallery shows pictures; these move."""
+TRAVEL_KEY = "AnimateDiff travel"
 _RETURNED = ("GIF", "MP4", "WEBP", "WEBM")
 """What the API returns of the files."""
 
@@ -42,6 +43,9 @@ def deliver(generation: Generation, processed: Processed) -> None:
     videos = list(_videos(generation, processed))
     if not videos:
         return
+    told = generation.told()
+    if told and generation.p.is_api:  # in the answer's info; infotexts have the prompt itself
+        processed.extra_generation_params = {**processed.extra_generation_params, TRAVEL_KEY: told}
     show = _answer_api if generation.p.is_api else _fill_gallery
     shown = [(item, video.infotext) for video in videos for item in show(generation, video)]
     processed.images = [item for item, _ in shown]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import gradio as gr
 from modules import script_callbacks, scripts
 
 from animatediff_ext.webui import generation, infotext, output, settings
 from animatediff_ext.webui.generation import generation_of
 from animatediff_ext.webui.ui import Accordion
 
+PROMPTS = ("txt2img_prompt", "txt2img_neg_prompt", "img2img_prompt", "img2img_neg_prompt")
+"""Element ids."""
+
 
 class AnimateDiffScript(scripts.Script):
     """*AnimateDiff* in txt2img and img2img."""
+
+    def __init__(self):
+        super().__init__()
+        self._prompts: dict[str, gr.Textbox] = {}
 
     def title(self):
         return "AnimateDiff"
@@ -18,8 +26,13 @@ class AnimateDiffScript(scripts.Script):
     def show(self, is_img2img):
         return scripts.AlwaysVisible
 
+    def after_component(self, component, **kwargs):
+        """Called for every component of this script's tab; the prompts are made before the scripts are."""
+        if kwargs.get("elem_id") in PROMPTS:
+            self._prompts[kwargs["elem_id"]] = component
+
     def ui(self, is_img2img):
-        accordion = Accordion(is_img2img)
+        accordion = Accordion(is_img2img, [self._prompts[name] for name in PROMPTS if name in self._prompts])
         self.infotext_fields = accordion.paste_fields
         self.paste_field_names = [name for _, name in accordion.paste_fields]
         return accordion.components
@@ -30,7 +43,8 @@ class AnimateDiffScript(scripts.Script):
     def process(self, p, *args):
         running = generation_of(p)
         if running:
-            running.settle_samples()
+            with running.keeping_problems():
+                running.settle()
 
     def before_process_batch(self, p, *args, **kwargs):
         running = generation_of(p)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 import gradio as gr
 
@@ -11,16 +12,20 @@ from animatediff_ext.inject import misfit
 from animatediff_ext.media import MediaError, probe
 from animatediff_ext.params import VIDEO_FORMATS
 from animatediff_ext.setting import Setting
-from animatediff_ext.webui import host, models
+from animatediff_ext.webui import host, models, preview
 from animatediff_ext.webui.arguments import page_fields
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 from animatediff_ext.webui.infotext import FIELD_PREFIX
 
 
 class Accordion:
-    """Builds the page's fields. `components` are the script's arguments, `paste_fields` what infotexts fill in."""
+    """Builds the page's fields. `components` are the script's arguments, `paste_fields` what infotexts fill in.
 
-    def __init__(self, is_img2img: bool):
+    ``prompts`` are the page's own fields of the prompt and the negative prompt, as far as they are known.
+    """
+
+    def __init__(self, is_img2img: bool, prompts: Sequence[gr.Textbox] = ()):
+        self._prompts = prompts
         self._prefix = "img2img-ad-" if is_img2img else "txt2img-ad-"
         self._fields = {field.api: field for field in page_fields(is_img2img)}
         self._built: dict[str, gr.components.Component] = {}
@@ -53,6 +58,9 @@ class Accordion:
         with gr.Row():
             self._dropdown("context_schedule")
             self._dropdown("context_weights")
+        with gr.Accordion("Prompt travel", open=False):
+            self._dropdown("prompt_blend")
+            self._preview()
         with gr.Row():
             self._radio("interp")
             self._number("interp_x")
@@ -86,6 +94,16 @@ class Accordion:
         refresh.click(fn=_refreshed, inputs=[model], outputs=[model, status], queue=False, show_progress=False)
         for event in (model.change, self._built["enable"].change):
             event(fn=_status_with_hash, inputs=[model], outputs=[status], queue=False, show_progress=False)
+
+    def _preview(self) -> None:
+        """What the frames will be told, drawn whenever a prompt or what it depends on has been changed."""
+        shown = gr.HTML(preview.HINT, elem_id=f"{self._prefix}travel")
+        if not self._prompts:
+            return
+        fields = [self._built[name] for name in preview.DEPENDS_ON]
+        draw = {"fn": preview.drawn, "inputs": [*self._prompts, *fields], "outputs": [shown]}
+        for event in (*(prompt.blur for prompt in self._prompts), *(field.change for field in fields)):
+            event(**draw, queue=False, show_progress=False)
 
     def _motion_module(self) -> gr.Button:
         field = self._fields["model"]

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from animatediff_ext.standalone.infotext import animation_entries, infotext, job_in
+from animatediff_ext.standalone.infotext import infotext, job_in
 from animatediff_ext.standalone.job import job_of
 from animatediff_ext.webui import infotext as webui
-from tests.standalone.test_job import CHANGED, LEAST
+from tests.standalone.test_job import LEAST
 
 DIGESTS = {"model_digest": "0123456789abcdef", "module_digest": "fedcba9876543210", "digest": "0a1b2c3d"}
 
@@ -60,15 +60,6 @@ def test_folders_of_files_are_not_written():
     text = text_of(checkpoint="/home/me/base.ckpt", model="/home/me/mm.pt", vae="/home/me/v.pt", lora="/home/me/l.pt:1")
     assert "/home" not in text
     assert "model: mm.pt" in text
-
-
-@pytest.mark.parametrize("is_img2img", [False, True])
-def test_the_entry_of_the_animation_is_that_of_the_webui_host(is_img2img):
-    known = {name: value for name, value in CHANGED.items() if name != "enable"}
-    for values in (LEAST, known):
-        animation = job_of(values).animation.resolved()
-        expected = webui.written(animation, is_img2img=is_img2img, short_hash="fedcba98")
-        assert animation_entries(animation, is_img2img=is_img2img, short_hash="fedcba98") == expected
 
 
 def test_what_is_written_fills_the_webuis_page():

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from animatediff_ext import __version__
+from animatediff_ext.infotext import entries
 from animatediff_ext.params import SETTINGS, from_api, to_api
 from tests.webui.host import picture, request
 
@@ -27,11 +28,11 @@ def names_in(entry: str) -> list[str]:
     return [pair.split(": ")[0] for pair in entry.split(", ")]
 
 
-def pasted(host, entries: dict) -> dict:
+def pasted(host, written: dict) -> dict:
     """Fields of the page, by API name, that the host fills in."""
-    results = dict(entries)
+    results = dict(written)
     host.callbacks.call("infotext_pasted", "the whole text", results)
-    return {name.removeprefix("AnimateDiff "): value for name, value in results.items() if name not in entries}
+    return {name.removeprefix("AnimateDiff "): value for name, value in results.items() if name not in written}
 
 
 COMMON = "model video_length fps loop_number closed_loop batch_size stride overlap interp interp_x freeinit_enable"
@@ -94,11 +95,11 @@ def test_infotexts_of_the_old_extension_fill_the_page_and_enable(host, entry):
 
 
 @pytest.mark.parametrize(
-    "entries",
+    "others",
     [{}, {"Seed": "7"}, {"AnimateDiff": ""}, {"AnimateDiff": "nonsense"}, {"AnimateDiff": '{"enable": true}'}],
 )
-def test_other_infotexts_change_nothing(host, entries):
-    assert pasted(host, entries) == {}
+def test_other_infotexts_change_nothing(host, others):
+    assert pasted(host, others) == {}
 
 
 def values_of(known):
@@ -115,9 +116,7 @@ def values_of(known):
 
 
 WRITTEN = {
-    api: known
-    for api, known in SETTINGS.items()
-    if (known.infotext and api != "request_id") or api.startswith(("context_", "freeinit_"))
+    api: known for api, known in SETTINGS.items() if (known.infotext and api != "request_id") or known.own_infotext
 }
 
 
@@ -127,9 +126,8 @@ def test_what_is_written_comes_back_as_the_same_settings(host, values):
     values["overlap"] = min(values["overlap"], values["batch_size"] - 1)
     values["interp_x"] = max(1, min(values["interp_x"], int(1000 // values["fps"])))
     animation = from_api({"enable": True, **values})[0].resolved()
-    infotext = host.webui("infotext")
-    entries = infotext.written(animation, is_img2img=True, short_hash="12ab34cd")
-    again, warnings = from_api(pasted(host, entries))
+    written = entries(animation, is_img2img=True, short_hash="12ab34cd")
+    again, warnings = from_api(pasted(host, written))
     assert warnings == []
     assert to_api(again) == to_api(animation)
 
@@ -137,8 +135,8 @@ def test_what_is_written_comes_back_as_the_same_settings(host, values):
 @pytest.mark.parametrize("name", ["a, b.safetensors", "a: b.safetensors", "sub/v1, v2: both.safetensors"])
 def test_no_name_of_a_file_breaks_the_entry(host, name):
     animation = from_api({"enable": True, "model": name, "fps": 5})[0].resolved()
-    entries = host.webui("infotext").written(animation, is_img2img=False, short_hash=None)
-    again = from_api(pasted(host, entries))[0]
+    written = entries(animation, is_img2img=False, short_hash=None)
+    again = from_api(pasted(host, written))[0]
     assert again.motion_module == name
     assert again.output.fps == 5
 
@@ -148,11 +146,11 @@ def test_the_fields_of_the_page_take_what_is_pasted(host, is_img2img):
     """With the conversion of the host: the type of the value that a field has."""
     with gr.Blocks():
         host.script.ui(is_img2img)
-    entries = {"AnimateDiff": V2}
-    host.callbacks.call("infotext_pasted", "", entries)
+    results = {"AnimateDiff": V2}
+    host.callbacks.call("infotext_pasted", "", results)
     taken = {}
     for field, name in host.script.infotext_fields:
-        value = entries.get(name)
+        value = results.get(name)
         if value is not None:
             kind = type(field.value)
             converted = False if kind is bool and value == "False" else float(value) if kind is int else kind(value)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from modules import images, prompts, rng, sd_models, sd_samplers, shared
+from modules import extra_networks, images, prompt_parser, rng, sd_models, sd_samplers, shared
 from modules.scripts import PostprocessImageArgs, PostSampleArgs
 from modules.sd_samplers_common import images_tensor_to_samples
 from PIL import Image
@@ -35,7 +35,10 @@ class StableDiffusionProcessing:
         self.iteration = 0
         self.all_prompts = self.all_negative_prompts = self.all_seeds = self.prompts = None
         self.seeds = self.subseeds = None
-        self.scripts = self.sampler = self.rng = self.c = self.uc = None
+        self.scripts = self.sampler = self.rng = self.c = self.uc = self.extra_network_data = None
+        self.styles: list = []
+        self.cached_c, self.cached_uc = [None, None], [None, None]
+        self.cached_hr_c, self.cached_hr_uc = [None, None], [None, None]
         unknown = [name for name in fields if not hasattr(self, name) and not hasattr(type(self), name)]
         assert not unknown, unknown
         self.__dict__.update(fields)
@@ -60,12 +63,34 @@ class StableDiffusionProcessing:
         self.all_prompts = self.prompt if isinstance(self.prompt, list) else total * [self.prompt]
         negative = self.negative_prompt
         self.all_negative_prompts = negative if isinstance(negative, list) else len(self.all_prompts) * [negative]
+        styled, unwanted = (
+            shared.prompt_styles.apply_styles_to_prompt,
+            shared.prompt_styles.apply_negative_styles_to_prompt,
+        )
+        self.all_prompts = [styled(text, self.styles) for text in self.all_prompts]
+        self.all_negative_prompts = [unwanted(text, self.styles) for text in self.all_negative_prompts]
 
     def init(self): ...
 
+    def parse_extra_network_prompts(self):
+        self.prompts, self.extra_network_data = extra_networks.parse_prompts(self.prompts)
+
+    def get_conds_with_caching(self, function, required_prompts, steps, caches, extra_network_data, hires_steps=None):
+        key = (list(required_prompts), steps, hires_steps, str(extra_network_data))
+        for cache in caches:
+            if cache[0] == key:
+                return cache[1]
+        caches[0][:] = key, function(shared.sd_model, required_prompts, steps, hires_steps, False)
+        return caches[0][1]
+
     def setup_conds(self):
-        self.c = [prompts.parts_of(prompt) for prompt in self.prompts]
-        self.uc = [prompts.parts_of(prompt) for prompt in self.negative_prompts]
+        self.firstpass_steps = self.steps
+        texts = prompt_parser.SdConditioning(self.prompts, width=self.width, height=self.height)
+        negative = prompt_parser.SdConditioning(self.negative_prompts, is_negative_prompt=True)
+        common = self.steps, self.extra_network_data
+        learn, multi = prompt_parser.get_learned_conditioning, prompt_parser.get_multicond_learned_conditioning
+        self.uc = self.get_conds_with_caching(learn, negative, common[0], [self.cached_uc], common[1])
+        self.c = self.get_conds_with_caching(multi, texts, common[0], [self.cached_c], common[1])
 
     def get_conds(self):
         return self.c, self.uc
@@ -81,7 +106,7 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
     hr_second_pass_steps = 0
     hr_prompt = ""
     denoising_strength = 0.75
-    all_hr_prompts = all_hr_negative_prompts = hr_prompts = None
+    all_hr_prompts = all_hr_negative_prompts = hr_prompts = hr_negative_prompts = hr_extra_network_data = None
 
     def setup_prompts(self):
         super().setup_prompts()
@@ -96,9 +121,22 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         return super().setup_conds()
 
     def calculate_hr_conds(self):
-        span = slice(self.iteration * self.batch_size, (self.iteration + 1) * self.batch_size)
-        self.hr_c = [prompts.parts_of(prompt) for prompt in self.all_hr_prompts[span]]
-        self.hr_uc = [prompts.parts_of(prompt) for prompt in self.all_hr_negative_prompts[span]]
+        texts = prompt_parser.SdConditioning(self.hr_prompts)
+        negative = prompt_parser.SdConditioning(self.hr_negative_prompts, is_negative_prompt=True)
+        learn, multi = prompt_parser.get_learned_conditioning, prompt_parser.get_multicond_learned_conditioning
+        common = self.firstpass_steps, self.hr_second_pass_steps or self.steps
+        caches = [self.cached_hr_uc, self.cached_uc], [self.cached_hr_c, self.cached_c]
+        data = self.hr_extra_network_data
+        self.hr_uc = self.get_conds_with_caching(learn, negative, common[0], caches[0], data, common[1])
+        self.hr_c = self.get_conds_with_caching(multi, texts, common[0], caches[1], data, common[1])
+
+    def parse_extra_network_prompts(self):
+        super().parse_extra_network_prompts()
+        if self.enable_hr:
+            span = slice(self.iteration * self.batch_size, (self.iteration + 1) * self.batch_size)
+            self.hr_prompts = self.all_hr_prompts[span]
+            self.hr_negative_prompts = self.all_hr_negative_prompts[span]
+            self.hr_prompts, self.hr_extra_network_data = extra_networks.parse_prompts(self.hr_prompts)
 
     def get_conds(self):
         return (self.hr_c, self.hr_uc) if self.is_hr_pass else super().get_conds()
@@ -229,6 +267,7 @@ def _process_images_inner(p):
             p.seeds = p.all_seeds[span]
             p.rng = rng.ImageRNG((4, p.height // 8, p.width // 8), p.seeds)
             p.scripts.before_process_batch(p, batch_number=n, prompts=p.prompts, seeds=p.seeds)
+            p.parse_extra_network_prompts()
             p.scripts.process_batch(p, batch_number=n, prompts=p.prompts, seeds=p.seeds)
             p.setup_conds()
             sd_models.apply_alpha_schedule_override(p.sd_model, p)

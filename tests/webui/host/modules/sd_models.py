@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
-from modules import prompts, shared
+from modules import prompt_parser, shared
 from torch import nn
 
 from tests.webui.host.weights import borrowed_unet, weights
@@ -41,7 +41,7 @@ class LatentDiffusion(nn.Module):
         self.model.diffusion_model = borrowed_unet(checkpoint.widths)
         self.register_buffer("alphas_cumprod", make_schedule())
         self.alphas_cumprod_original = self.alphas_cumprod
-        self.cond_stage_model_empty_prompt = prompts.encode("")[None]
+        self.cond_stage_model_empty_prompt = prompt_parser.encode("")[None]
         self.load(checkpoint)
 
     def load(self, checkpoint: Checkpoint):

@@ -1,7 +1,7 @@
 """Classifier-free guidance: the one caller of the UNet. Rows: the AND parts of each picture, then all negatives."""
 
 import torch
-from modules import prompts, script_callbacks, sd_samplers_common, shared
+from modules import prompt_parser, script_callbacks, sd_samplers_common, shared
 
 
 class EpsDenoiser:
@@ -40,10 +40,10 @@ class CFGDenoiser:
             raise sd_samplers_common.InterruptedException
         sd_samplers_common.apply_refiner(self)
         conds, unconds = self.sampler.conds
-        n, counts = len(x), [len(parts) for parts in conds]
         step, steps = self.step, self.total_steps
-        text_cond = prompts.stacked([part.at(step, steps) for parts in conds for part in parts])
-        text_uncond = prompts.stacked([part.at(step, steps) for (part,) in unconds])
+        places, text_cond = prompt_parser.reconstruct_multicond_batch(conds, step)
+        text_uncond = prompt_parser.reconstruct_cond_batch(unconds, step)
+        n, counts = len(x), [len(parts) for parts in places]
         rows = [i for i, count in enumerate(counts) for _ in range(count)] + list(range(n))
         params = script_callbacks.CFGDenoiserParams(
             x[rows], x.new_zeros(len(rows), 5, 1, 1), sigma[rows], text_cond, text_uncond, self
@@ -72,9 +72,9 @@ class CFGDenoiser:
         negative = x_out[first] if skip_uncond else x_out[-n:]
         scale = 1.0 if skip_uncond else self.p.cfg_scale
         denoised = negative.clone()
-        for i, parts in enumerate(conds):
-            for j, part in enumerate(parts):
-                denoised[i] += (x_out[first[i] + j] - negative[i]) * (part.weight * scale)
+        for i, parts in enumerate(places):
+            for row, weight in parts:
+                denoised[i] += (x_out[row] - negative[i]) * (weight * scale)
         if self.mask is not None:
             denoised = denoised * self.nmask + self.init_latent * self.mask
         self.sampler.last_latent = x_out[first]

@@ -78,7 +78,27 @@ class State:
         self.interrupted = self.skipped = self.stopping_generation = False
 
 
+class PromptStyles:
+    """Name → text for the prompt and for the negative one, which may say where the ``{prompt}`` stands."""
+
+    def __init__(self):
+        self.styles: dict[str, tuple[str, str]] = {}
+
+    def apply_styles_to_prompt(self, prompt, styles):
+        return self._applied(prompt, [self.styles[name][0] for name in styles])
+
+    def apply_negative_styles_to_prompt(self, prompt, styles):
+        return self._applied(prompt, [self.styles[name][1] for name in styles])
+
+    def _applied(self, prompt, texts):
+        for text in texts:
+            whole = text.replace("{prompt}", prompt)
+            prompt = whole if "{prompt}" in text else ", ".join(filter(None, (prompt.strip(), text.strip())))
+        return prompt
+
+
 opts = Options()
+prompt_styles = PromptStyles()
 state = State()
 
 
