@@ -21,7 +21,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizerFast
 
 from animatediff_ext.setting import SettingsError
-from animatediff_ext.standalone.prompts import chunks_of, token_ids
+from animatediff_ext.standalone.prompts import chunks_of, emphasised, token_ids
 
 Base = Literal["SD 1.5", "SDXL"]
 Prediction = Literal["epsilon", "v"]
@@ -114,7 +114,7 @@ class SpatialModel:
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str], clip_skip: int = 1) -> Conditioning:
-        """A row for each prompt, of 77 tokens for every 75 that the longest one needs.
+        """A row for each prompt, of 77 tokens for every 75 that the longest one needs. ``(word:1.2)`` weighs words.
 
         ``clip_skip`` counts the layers of SD 1.5's encoder from the end, as the WebUI does: 2 is the one before the
         last. SDXL was trained on that one, takes no other, and the number is not looked at.
@@ -125,9 +125,10 @@ class SpatialModel:
         pads = (self.tokenizer.eos_token_id, SECOND_ENCODER_PAD)
         ids = [token_ids(chunks, self.tokenizer, pad=pad, chunk_length=length) for pad in pads]
         if self.base == "SD 1.5":
-            return Conditioning(_last_layers(self.text_encoders[0], ids[0], clip_skip))
+            states = _last_layers(self.text_encoders[0], ids[0], clip_skip)
+            return Conditioning(emphasised(states, chunks, length))
         states, pooled = zip(*map(_sdxl_layers, self.text_encoders, ids), strict=True)
-        return Conditioning(torch.cat(states, dim=-1), pooled[1])
+        return Conditioning(torch.cat([emphasised(x, chunks, length) for x in states], dim=-1), pooled[1])
 
     @torch.no_grad()
     def encode_frames(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -54,6 +54,8 @@ def page(host, record=lambda tab, values: None) -> gr.Blocks:
         for tab in ("txt2img", "img2img"):
             with gr.Tab(tab, elem_id=f"tab_{tab}"):
                 script = host.scripts[tab] = host.ours.AnimateDiffScript()
+                for name in (f"{tab}_prompt", f"{tab}_neg_prompt"):
+                    script.after_component(gr.Textbox(elem_id=name, lines=3), elem_id=name)
                 components = script.ui(tab == "img2img")
                 sent = gr.HTML(elem_id=f"{tab}_sent")
                 gr.Button("Generate", elem_id=f"{tab}_generate").click(
@@ -174,6 +176,9 @@ def test_the_page_in_a_browser(host, served, browser, tmp_path, motion_modules):
     browser.click("#txt2img-ad-closed-loop label:nth-of-type(4) input")
     browser.click("#txt2img-ad-save-format label:nth-of-type(2) input")
     choose(browser, "txt2img-ad-context-weights", "flat")
+    # what the frames will be told is drawn as soon as the prompt is left, and follows the number of frames
+    browser.type("#txt2img_prompt textarea", "0: a cat\n3: a dog")
+    browser.until("document.querySelectorAll('#txt2img-ad-travel td').length === 12")
     browser.screenshot(tmp_path / "page.png")  # for whoever looks into a failure
     browser.click("#txt2img_generate")
     browser.until("document.querySelector('#txt2img_sent').textContent.includes('txt2img')")
