@@ -15,8 +15,9 @@ $(VENV)/.ready: requirements-dev.txt Makefile
 demo: $(VENV)/.ready
 	$(BIN)/python -m animatediff_ext demo
 
+# Two processes, of one thread each: the models in the tests are too small for more.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.devices import device_of, dtype_of, visiting
 from animatediff_ext.standalone.first_latent import first_latents
+from animatediff_ext.standalone.frame_conditioning import encoded
 from animatediff_ext.standalone.infotext import infotext
 from animatediff_ext.standalone.job import RANDOM, Job
 from animatediff_ext.standalone.lora import loras_added
@@ -27,7 +28,6 @@ from animatediff_ext.standalone.models import Models
 from animatediff_ext.standalone.pictures import read_pictures
 from animatediff_ext.standalone.sampling import OnStep, Start, sample
 from animatediff_ext.standalone.spatial import SpatialModel
-from animatediff_ext.standalone.told import encoded
 
 _RANDOM_SEEDS = 2**32
 

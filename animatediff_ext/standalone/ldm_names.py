@@ -10,7 +10,7 @@ import re
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-_UNET_ENDS = {
+_UNET_STARTS = {
     "conv_in.": "input_blocks.0.0.",
     "conv_norm_out.": "out.0.",
     "conv_out.": "out.2.",
@@ -38,7 +38,7 @@ def ldm_unet_tensors(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
 
 
 def _ldm_unet_name(name: str, unet: UNet2DConditionModel) -> str:
-    for diffusers, ldm in _UNET_ENDS.items():
+    for diffusers, ldm in _UNET_STARTS.items():
         name = re.sub(f"^{re.escape(diffusers)}", ldm, name)
     place = re.match(r"(down|up)_blocks\.(\d)\.(\w+?)\.(\d)\.(.*)", name)
     if place:

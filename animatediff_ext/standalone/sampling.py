@@ -16,10 +16,10 @@ from animatediff_ext.animate import Session
 from animatediff_ext.motion import IMAGE_SCHEDULE, MotionModel
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
+from animatediff_ext.standalone.frame_conditioning import encoded
 from animatediff_ext.standalone.free_init import FRESH_SEED_OFFSET, sample_repeatedly
 from animatediff_ext.standalone.samplers import SAMPLERS
 from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
-from animatediff_ext.standalone.told import encoded
 
 OnStep = Callable[[int, int], None]
 """``on_step(steps done, steps in all)``, after each step; it may raise to stop."""

@@ -13,12 +13,15 @@ from pathlib import Path
 import numpy as np
 from diffusers import AutoencoderKL
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from animatediff_ext.formats import sha256_of_file
 from animatediff_ext.standalone import load_spatial_model
-from animatediff_ext.toy.checkpoint import CLIP_FOLDER, write_checkpoint, write_clip_config
+from animatediff_ext.toy.checkpoint import write_checkpoint, write_clip_config
 from animatediff_ext.toy.clips import STRIDE, some_caption, write_videos
 from animatediff_ext.toy.draw import draw
+from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, CLIP_FOLDER, MOTION, NIGHT, ZOOM
 from animatediff_ext.toy.fit import Plan
 from animatediff_ext.toy.learn_image import ImageModel, encoded_stills, learn_base, personalise
 from animatediff_ext.toy.learn_vae import learn_vae
@@ -43,13 +46,12 @@ from animatediff_ext.trainer.config import (
     Sample,
     Validate,
 )
+from animatediff_ext.trainer.error import TrainError
+from animatediff_ext.trainer.export import BASE_HASH
+from animatediff_ext.trainer.export_state import export_state
 from animatediff_ext.trainer.run import train
+from animatediff_ext.trainer.state import load_state, states_folder, states_in
 from animatediff_ext.whole_file import whole_file
-
-BASE, NIGHT = "toy_base.safetensors", "toy_night.safetensors"
-MOTION, ADAPTER = "toy_motion.safetensors", "toy_adapter.safetensors"
-ZOOM, CHALK = "toy_zoom.safetensors", "toy_chalk.safetensors"
-FILES = (BASE, NIGHT, MOTION, ADAPTER, ZOOM, CHALK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +90,20 @@ class Build:
         self.target.mkdir(parents=True, exist_ok=True)
         if not (self.target / BASE).exists():
             self._base()
-        if not (self.target / NIGHT).exists():
+        if not self._is_of_this_base(NIGHT):
             self._night()
         self._stage("adapter", self._adapter, ADAPTER)
         self._stage("motion", self._motion, MOTION)
         self._stage("lora", self._zoom, ZOOM)
         self._stage("adapter", self._chalk, CHALK, exported="_webui")
+
+    def _is_of_this_base(self, name: str) -> bool:
+        """Whether a file is there, and was made for the base model that is there."""
+        path = self.target / name
+        if not path.exists():
+            return False
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get(BASE_HASH) == sha256_of_file(self.target / BASE)
 
     # ---- networks ----
 
@@ -121,16 +131,23 @@ class Build:
         seed = self.recipe.seed + 2
         stills = encoded_stills(base.vae, "night", self.recipe.num_pictures // 4, seed)
         personalise(model, stills, base.tokenizer, seed, self.recipe.night, self.work / "night")
-        self._say(str(write_checkpoint(self.target / NIGHT, model.unet, base.vae, model.text_encoder)))
+        of_base = {BASE_HASH: sha256_of_file(self.target / BASE)}
+        self._say(str(write_checkpoint(self.target / NIGHT, model.unet, base.vae, model.text_encoder, of_base)))
 
     # ---- the trainer's stages ----
 
     def _stage(self, stage: str, settled: Callable[[], Config], name: str, exported: str = "") -> None:
-        if (self.target / name).exists():
+        """Train, go on with training, or write the files of what has been trained. Raises `TrainError`."""
+        if self._is_of_this_base(name):
             return
         config = settled()
-        train(stage, config, resume="auto")
-        made = Path(config.run.output) / f"{config.run.name}{exported}.safetensors"
+        output = Path(config.run.output)
+        states = states_in(states_folder(output))
+        done = bool(states) and load_state(states[-1])["step"] == config.run.steps
+        files = export_state(states[-1]) if done else train(stage, config, resume="auto")
+        made = output / f"{config.run.name}{exported}.safetensors"
+        if made not in files:
+            raise TrainError(f"{name} is not finished: the same command goes on with it.")
         with whole_file(self.target / name) as part:
             shutil.copyfile(made, part)
         self._say(f"{self.target / name}")
@@ -178,8 +195,10 @@ class Build:
     ) -> Config:
         """What all stages have in common."""
         stride = STRIDE if num_frames > 1 else 1
+        base = sha256_of_file(self.target / BASE)
+        folder = self.work / f"{name}-{base[:8]}-{steps}"  # another base, or more steps, is another run
         common = {
-            "run": Run(name=f"toy-{name}", output=str(self.work / name), steps=steps, seed=self.recipe.seed),
+            "run": Run(name=f"toy-{name}", output=str(folder.absolute()), steps=steps, seed=self.recipe.seed),
             "base": Base(checkpoint=str(self.target / BASE)),
             "data": (Data(path=str(data())),),
             "sample": Sample(
@@ -200,7 +219,8 @@ class Build:
     # ---- data ----
 
     def _videos(self) -> Path:
-        return self._made("videos", lambda folder: write_videos(folder, self.recipe.num_videos, 3, defect=True))
+        number = self.recipe.num_videos
+        return self._made(f"videos-{number}", lambda folder: write_videos(folder, number, 3, defect=True))
 
     def _zooms(self) -> Path:
         return self._made(
@@ -208,7 +228,8 @@ class Build:
         )
 
     def _chalks(self) -> Path:
-        return self._made("chalks", lambda folder: write_stills(folder, self.recipe.num_chalks, 5, "chalk"))
+        number = self.recipe.num_chalks
+        return self._made(f"chalks-{number}", lambda folder: write_stills(folder, number, 5, "chalk"))
 
     def _made(self, name: str, write: Callable[[Path], object]) -> Path:
         """A folder of data that is there only when it is whole."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,24 +15,26 @@ from transformers import CLIPTextModel
 from animatediff_ext.motion import IMAGE_SCHEDULE
 from animatediff_ext.standalone.checkpoint import CLIP, UNET, VAE
 from animatediff_ext.standalone.ldm_names import ldm_unet_tensors, ldm_vae_tensors
+from animatediff_ext.toy.files import CLIP_FOLDER
 from animatediff_ext.toy.scene import SIDE
 from animatediff_ext.whole_file import whole_file
 
-CLIP_FOLDER = "clip"
-"""Beside the checkpoint: the text encoder's configuration and its tokenizer."""
-
 
 def write_checkpoint(
-    path: Path, unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel, *, clip: str = CLIP_FOLDER
+    path: Path,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """A v-predicting checkpoint in float16. ``clip`` is where the description says that the tokenizer lies."""
+    """A v-predicting checkpoint in float16. Its description comes first: where the file is, it is complete."""
+    write_description(path, unet, vae, CLIP_FOLDER)
     tensors = {f"{UNET}{name}": tensor for name, tensor in ldm_unet_tensors(unet).items()}
     tensors |= {f"{VAE}{name}": tensor for name, tensor in ldm_vae_tensors(vae).items()}
     tensors |= {f"{CLIP['SD 1.5']}{name}": tensor for name, tensor in text_encoder.state_dict().items()}
     halves = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in tensors.items()}
     with whole_file(path) as part:
-        save_file(halves, part, metadata={"format": "pt", "modelspec.title": path.stem})
-    write_description(path, unet, vae, clip)
+        save_file(halves, part, metadata={"format": "pt", "modelspec.title": path.stem, **(metadata or {})})
     return path
 
 

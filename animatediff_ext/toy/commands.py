@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from animatediff_ext.trainer.error import TrainError
+
 TOY = Path("model/toy")
 WORK = Path("runs/toy")
 
@@ -61,8 +63,8 @@ def _measure(arguments: argparse.Namespace) -> int:
 
 
 def _install(arguments: argparse.Namespace) -> int:
+    from animatediff_ext.toy.files import SHIPPED
     from animatediff_ext.toy.install import install
-    from animatediff_ext.toy.studio import SHIPPED
 
     for path in install(SHIPPED, arguments.webui):
         print(path)
@@ -73,7 +75,7 @@ def _saying_problems(run: Callable[[argparse.Namespace], int]) -> Callable[[argp
     def run_and_say(arguments: argparse.Namespace) -> int:
         try:
             return run(arguments)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, TrainError) as error:
             print(f"animatediff_ext: {error}", file=sys.stderr)
             return 1
 

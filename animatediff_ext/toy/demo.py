@@ -9,7 +9,7 @@ from PIL import Image
 
 from animatediff_ext.params import Animation, Output
 from animatediff_ext.save import save_animation
-from animatediff_ext.toy.build import BASE, MOTION, NIGHT
+from animatediff_ext.toy.files import BASE, MOTION, NIGHT
 from animatediff_ext.toy.measures import NOWHERE, ClipMeasures
 from animatediff_ext.toy.report import enlarged, strips
 from animatediff_ext.toy.studio import Studio

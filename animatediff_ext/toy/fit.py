@@ -6,7 +6,7 @@ States and the keys of random numbers are the trainer's own, so that a part of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from animatediff_ext.trainer.ema import Ema
+from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.state import load_state, save_state, states_in
 
 SAVE_EVERY = 200
@@ -43,6 +44,8 @@ def fit(name: str, network: nn.Module, loss: Callable[[int], torch.Tensor], plan
     first = 0
     if states := states_in(folder):
         state = load_state(states[-1], stage=name)
+        if state["plan"] != asdict(plan):
+            raise TrainError(f"{folder} has the state of another plan for {name}: remove it to begin anew.")
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         rate.load_state_dict(state["rate"])
@@ -65,7 +68,7 @@ def fit(name: str, network: nn.Module, loss: Callable[[int], torch.Tensor], plan
             done = step + 1
             if done % SAVE_EVERY == 0 and done < plan.num_steps:
                 state = {"step": done, "stage": name, "network": network.state_dict(), "ema": ema.means}
-                state |= {"optimizer": optimizer.state_dict(), "rate": rate.state_dict()}
+                state |= {"plan": asdict(plan), "optimizer": optimizer.state_dict(), "rate": rate.state_dict()}
                 save_state(folder, state, keep=1)
     for parameter, mean in zip(parameters, ema.means, strict=True):
         parameter.data = mean

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import yaml
 
-from animatediff_ext.toy.build import BASE, CHALK, MOTION, NIGHT, ZOOM
-from animatediff_ext.toy.checkpoint import CLIP_FOLDER
+from animatediff_ext.toy.files import BASE, CHALK, CLIP_FOLDER, MOTION, NIGHT
 from animatediff_ext.whole_file import whole_file
 
 CHECKPOINTS = Path("models/Stable-diffusion")
 LORAS = Path("models/Lora")
-MOTION_MODULES = Path(__file__).parents[2] / "model"
-"""This extension's own folder, which the WebUI's drop-down lists."""
 
 
-def install(toy: Path, webui: Path, motion_modules: Path = MOTION_MODULES) -> Iterator[Path]:
+def install(toy: Path, webui: Path) -> Iterator[Path]:
     """Copy what is in ``toy`` into the WebUI's folders; yields what was written.
 
     The description beside a checkpoint names the folder of the tokenizer, which the WebUI takes from where it was
@@ -31,9 +28,16 @@ def install(toy: Path, webui: Path, motion_modules: Path = MOTION_MODULES) -> It
     for name in (BASE, NIGHT):
         yield _copied(toy / name, webui / CHECKPOINTS / name)
         yield _described(toy, webui / CHECKPOINTS / name)
-    for name in (CHALK, ZOOM):
-        yield _copied(toy / name, webui / LORAS / name)
-    yield _copied(toy / MOTION, motion_modules / MOTION)
+    yield _copied(toy / CHALK, webui / LORAS / CHALK)
+    yield _copied(toy / MOTION, _motion_modules(webui) / MOTION)
+
+
+def _motion_modules(webui: Path) -> Path:
+    """The folder of this extension in that WebUI, which its drop-down lists. Raises `FileNotFoundError`."""
+    found = [folder for folder in sorted((webui / "extensions").glob("*")) if (folder / "animatediff_ext").is_dir()]
+    if not found:
+        raise FileNotFoundError(f"{webui} has no AnimateDiff in its folder extensions: install this one there first.")
+    return found[0] / "model"
 
 
 def _copied(source: Path, target: Path) -> Path:

@@ -25,7 +25,6 @@ from animatediff_ext.toy.scene import Scene, random_scene
 from animatediff_ext.trainer.keyed import generator
 
 BATCH = 32
-NUM_PICTURES = 12_288
 CAPTION_DROPOUT = 0.1
 
 

@@ -26,6 +26,8 @@ KL_WEIGHT = 1e-4
 """Of each latent number, so that latents next to each other decode to similar pictures."""
 FOREGROUND_WEIGHT = 8.0
 """Most of a picture is plain ground; without this the shapes stay blobs for long."""
+ALL_LOOKS = ("paper", *LOOKS, "video")
+"""Paper twice: it is what most of the models have to draw."""
 THUMBNAIL_WEIGHT = 10.0
 """Three of the four latent channels are drawn towards the mean colours of their places. Left to itself, so small a VAE
 takes most of its time to find out that there are colours; and a picture in small is what a UNet has an easy time with:
@@ -57,9 +59,7 @@ def learn_vae(seed: int, plan: Plan, folder: Path) -> AutoencoderKL:
     return vae
 
 
-def training_pictures(
-    seed: int, step: int, looks: Sequence[str] = ("paper", *LOOKS, "video"), most: int = CROWD
-) -> torch.Tensor:
+def training_pictures(seed: int, step: int, looks: Sequence[str] = ALL_LOOKS, most: int = CROWD) -> torch.Tensor:
     """Pixels ``(b 3 h w)`` from -1 to 1, of any of these looks, with up to ``most`` shapes in each."""
     random = np.random.default_rng([seed, step % 2**32])
     pictures = []

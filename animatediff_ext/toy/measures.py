@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from animatediff_ext.toy.clips import WATERMARK, with_defect
-from animatediff_ext.toy.draw import LOOKS, draw
+from animatediff_ext.toy.draw import GROUNDS, LOOKS, draw
 from animatediff_ext.toy.scene import COLOURS, HEADINGS, SHAPES, SIDE, Scene
 
 FOREGROUND_DIFFERENCE = 36
@@ -77,20 +77,20 @@ class Picture:
         return np.count_nonzero(drawn & self.mask) / max(1, np.count_nonzero(drawn | self.mask))
 
     @cached_property
-    def style(self) -> np.ndarray:
-        """Light and colour of the ground, and how far the inside of the shape is from it: ``(4,)``, from 0 to 1."""
+    def rim(self) -> float:
+        """How much lighter the rim of the shape is than its inside, from -1 to 1; NaN where nothing can be told."""
         rim = self.mask & ~ndimage.binary_erosion(self.mask, iterations=2)
         core = ndimage.binary_erosion(self.mask, iterations=4)
-        inside = self.pixels[core if core.any() else self.mask].astype(float)
-        edge = self.pixels[rim].astype(float)
-        if not len(inside) or not len(edge):
-            return np.array([*self.ground / 255, 0.0])
-        return np.array([*self.ground / 255, abs(inside.mean(axis=0) - edge.mean(axis=0)).mean() / 255])
+        if not core.any():
+            return float("nan")
+        return float((self.pixels[rim].mean() - self.pixels[core].mean()) / 255)
 
     @property
     def look(self) -> str:
-        """The look that it has most in common with."""
-        return min(LOOKS, key=lambda name: np.linalg.norm(self.style - _style_of(name)))
+        """The look whose ground it has and whose way of drawing a shape; empty where the two are not of one look."""
+        ground = min(LOOKS, key=lambda name: np.linalg.norm(self.ground - GROUNDS[name]))
+        rim = min(LOOKS, key=lambda name: abs(self.rim - _rim_of(name)))
+        return ground if ground == rim and not np.isnan(self.rim) else ""
 
     @property
     def watermark(self) -> float:
@@ -118,12 +118,11 @@ class ClipMeasures:
         """Velocity ``(2,)`` of the straight path that fits best, and how far each frame is from it, ``(f 2)``."""
         centres = np.array([picture.centre for picture in self.pictures])
         times = np.arange(len(centres), dtype=float)
-        seen = ~np.isnan(centres[:, 0])
-        if seen.sum() < 2:
+        if np.isnan(centres).any():  # a frame without a shape is on no path
             return np.zeros(2), np.full((1, 2), np.inf)
-        matrix = np.stack([np.ones(seen.sum()), times[seen]], axis=1)
-        solution, *_ = np.linalg.lstsq(matrix, centres[seen], rcond=None)
-        return solution[1], centres[seen] - matrix @ solution
+        matrix = np.stack([np.ones(len(times)), times], axis=1)
+        solution, *_ = np.linalg.lstsq(matrix, centres, rcond=None)
+        return solution[1], centres - matrix @ solution
 
     @property
     def velocity(self) -> np.ndarray:
@@ -148,9 +147,9 @@ class ClipMeasures:
 
     @property
     def hue_spread(self) -> float:
-        """Circular standard deviation of the hue over the frames, in degrees."""
-        angles = np.radians([picture.hue for picture in self.pictures if not np.isnan(picture.hue)])
-        if len(angles) < 2:
+        """Circular standard deviation of the hue over the frames, in degrees; infinite where a frame has none."""
+        angles = np.radians([picture.hue for picture in self.pictures])
+        if np.isnan(angles).any():
             return float("inf")
         length = min(1.0, abs(np.exp(1j * angles).mean()))
         return float(np.degrees(np.sqrt(max(0.0, -2 * np.log(length))))) if length else float("inf")
@@ -166,7 +165,8 @@ class ClipMeasures:
 
     @property
     def zoom(self) -> float:
-        """How many times larger the shape is at the end than at the beginning, by a fit over all frames."""
+        """How many times larger the shape is at the end than at the beginning, by a fit over all frames; NaN where a
+        frame has none."""
         sizes = np.array([picture.area for picture in self.pictures], dtype=float)
         if (sizes == 0).any():
             return float("nan")
@@ -194,7 +194,7 @@ def diversity(clips: Sequence[np.ndarray]) -> float:
 
 
 def _share_of_most(names: Sequence[str]) -> float:
-    return max(names.count(name) for name in set(names)) / len(names)
+    return max(names.count(name) if name else 0 for name in set(names)) / len(names)
 
 
 def _turn(degrees: float) -> float:
@@ -225,14 +225,14 @@ def _drawn(shape: str, look: str, x: float, y: float, radius: float) -> Picture:
 
 
 @cache
-def _style_of(look: str) -> np.ndarray:
+def _rim_of(look: str) -> float:
     scenes = [
         Scene(colour=colour, shape=shape, heading=heading, x=SIDE / 2, y=SIDE / 2, radius=11.0)
         for colour in COLOURS
         for shape in SHAPES
         for heading in HEADINGS
     ]
-    return np.mean([Picture(draw(scene, look)).style for scene in scenes], axis=0)
+    return float(np.mean([Picture(draw(scene, look)).rim for scene in scenes]))
 
 
 @cache

@@ -12,10 +12,9 @@ from PIL import Image
 
 from animatediff_ext.media import WRITERS
 from animatediff_ext.toy.claim import Claim, Figure
+from animatediff_ext.toy.files import FIGURES
 from animatediff_ext.whole_file import whole_file
 
-FIGURES = "figures.json"
-"""In the folder of the toy world."""
 SHOWN_FRAMES = (0, 3, 6, 9, 12, 15)
 GIF_COLUMNS, GIF_FPS, GIF_SCALE = 6, 8, 2
 

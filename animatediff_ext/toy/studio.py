@@ -19,10 +19,9 @@ from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.standalone.lora import load_whole_lora, loras_added
 from animatediff_ext.standalone.sampling import animate
 from animatediff_ext.standalone.spatial import SpatialModel
+from animatediff_ext.toy.files import SHIPPED
 from animatediff_ext.toy.scene import CLIP_FRAMES, SIDE
 
-SHIPPED = Path(__file__).parents[2] / "model" / "toy"
-"""The toy world that comes with the project."""
 HOW = {"num_steps": 20, "cfg": 3.0, "sampler": "DDIM"}
 """Its models are small and want little guidance."""
 

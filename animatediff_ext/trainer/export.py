@@ -16,6 +16,9 @@ from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.stages import LowRankSet, Stage
 
+BASE_HASH = "animatediff_base_sha256"
+"""Key of the metadata."""
+
 
 def export(stage: Stage, config: Config, step: int, *, folder: Path | None = None) -> list[Path]:
     """Write the trained weights as they are now; returns the files. Raises `TrainError` if the disk is full."""
@@ -74,7 +77,7 @@ def _metadata(stage: Stage, config: Config, step: int) -> dict[str, str]:
         "animatediff_steps": step,
         "animatediff_sizes": ", ".join(sample.buckets),
         "animatediff_base": stage.spatial.title,
-        "animatediff_base_sha256": base_hash(stage.spatial),
+        BASE_HASH: base_hash(stage.spatial),
         "modelspec.title": config.run.name,
     }
     if stage.motion is not None:

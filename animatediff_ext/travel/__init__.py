@@ -6,7 +6,7 @@ travel.frames[4]            # half-way: {"a cat, asleep": 0.5, "a cat, awake": 0
 
 from animatediff_ext.travel.blend import BLENDS, blended
 from animatediff_ext.travel.easing import EASINGS
-from animatediff_ext.travel.schedule import FramePrompt, Travel, parse_travel
+from animatediff_ext.travel.schedule import FramePrompt, Travel, parse_travel, travel_of
 from animatediff_ext.travel.text import Key, TravelError
 
-__all__ = ["BLENDS", "EASINGS", "FramePrompt", "Key", "Travel", "TravelError", "blended", "parse_travel"]
+__all__ = ["BLENDS", "EASINGS", "FramePrompt", "Key", "Travel", "TravelError", "blended", "parse_travel", "travel_of"]

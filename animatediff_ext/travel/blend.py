@@ -16,6 +16,8 @@ Blend = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 
 _NEARLY_PARALLEL = 0.9995
 """Cosine above which an arc cannot be told from a line (and its sine not from 0)."""
+_NO_LENGTH = 1e-6
+"""A token of weight 0 has no direction, and so no arc leads to it."""
 
 
 def lerp(start: torch.Tensor, end: torch.Tensor, share: float) -> torch.Tensor:
@@ -38,7 +40,8 @@ def slerp(start: torch.Tensor, end: torch.Tensor, share: float) -> torch.Tensor:
     )
     arc = direction * torch.lerp(length, other_length, share)
     straight = torch.lerp(one, other, share)
-    return torch.where(cosine.abs() > _NEARLY_PARALLEL, straight, arc).to(start.dtype)
+    no_arc = (cosine.abs() > _NEARLY_PARALLEL) | (length < _NO_LENGTH) | (other_length < _NO_LENGTH)
+    return torch.where(no_arc, straight, arc).to(start.dtype)
 
 
 BLENDS: dict[str, Blend] = {"lerp": lerp, "slerp": slerp}

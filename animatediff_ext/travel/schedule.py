@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from animatediff_ext.params import Animation
 from animatediff_ext.travel.easing import EASINGS
 from animatediff_ext.travel.text import Key, TravelText, ramp_ends, taken_apart
 
@@ -64,6 +65,16 @@ def parse_travel(prompt: str, *, num_frames: int, fps: float = 8.0, closed: bool
     return Travel(frames=frames, keys=text.keys, notes=text.notes)
 
 
+def travel_of(prompt: str, animation: Animation) -> Travel:
+    """A prompt of a resolved animation. *Closed loop* R+P and A close it as well. Raises `TravelError`."""
+    return parse_travel(
+        prompt,
+        num_frames=animation.num_frames,
+        fps=animation.output.fps,
+        closed=animation.context.closed_loop in ("R+P", "A"),
+    )
+
+
 @dataclass(frozen=True)
 class _Stop:
     """A key on the line of time, with its prompt at its beginning and at its end (where the next one begins)."""
@@ -76,13 +87,14 @@ class _Stop:
     def prompts(self, share: float) -> Weighted:
         if self.begin == self.end or share == 0:
             return ((self.begin, 1.0),)
-        return ((self.begin, 1 - share), (self.end, share))
+        return ((self.begin, 1 - share), (self.end, share)) if share < 1 else ((self.end, 1.0),)
 
 
 def _stops(text: TravelText, num_frames: int, closed: bool) -> list[_Stop]:
     stops = [_Stop(key.at, *map(text.prompt, ramp_ends(key.text)), key.easing) for key in text.keys]
-    if closed:
-        first, last = stops[0], stops[-1]
+    within = [stop for stop in stops if stop.at < num_frames]
+    if closed and within:  # what lies beyond the end has no place in a loop
+        stops, first, last = within, within[0], within[-1]
         before = _Stop(last.at - num_frames, last.begin, last.end, last.easing)
         after = _Stop(first.at + num_frames, first.begin, first.end, first.easing)
         return [before, *stops, after]

@@ -62,11 +62,25 @@ _ALMOST = re.compile(
 """What people write instead of a key: other signs than a colon, a comma in the number, a minus before it."""
 
 
+_NUMBER = r"\s*(-?\d*\.?\d+)\s*"
+_RAMP = re.compile(rf":{_NUMBER}(?:{'|'.join(ARROWS)}){_NUMBER}\)")
+_ONLY_TAGS = re.compile(r"(?:\s*<\w+:[^\n]+>\s*,?)+")
+
+
 def taken_apart(prompt: str, *, num_frames: int, fps: float) -> TravelText:
-    """Raises `TravelError` where a key says something that it cannot say."""
-    head, keys, tail, notes = [], {}, [], []
-    for number, line in enumerate(map(str.strip, prompt.strip().split("\n")), start=1):
-        key = _key(line, number, num_frames, fps)
+    """Raises `TravelError` where a key of a prompt that travels says something that it cannot say."""
+    head, keys, tail, notes, problems = [], {}, [], [], []
+    for number, line in enumerate(map(str.strip, prompt.split("\n")), start=1):
+        if not line.strip(", "):
+            continue
+        if _ONLY_TAGS.fullmatch(line):  # the WebUI takes them out, wherever they stand
+            head.append(line)
+            continue
+        try:
+            key = _key(line, number, num_frames, fps)
+        except TravelError as problem:
+            problems.append(problem)
+            key = None
         if key and not tail:
             if key.at in keys:
                 notes.append(f"Line {number} is a second key for frame {key.at:g}: the later one counts.")
@@ -76,16 +90,22 @@ def taken_apart(prompt: str, *, num_frames: int, fps: float) -> TravelText:
             notes.append(f"Line {number} ({_short(line)}) is a key, but stands behind a line that is none: move it up.")
         elif _ALMOST.match(line) and "\n" in prompt.strip():
             notes.append(f"Line {number} ({_short(line)}) looks like a key, but is none: write it as 12: text.")
+        if _RAMP.search(line):
+            notes.append(f"Line {number} ({_short(line)}) has a weight that travels, but only those of keys can.")
         (tail if keys else head).append(line.strip(", "))
+    if keys and problems:
+        raise problems[0]
     ordered = tuple(keys[at] for at in sorted(keys))
-    beyond = [key for key in ordered if key.at >= num_frames]
-    notes += [
-        f"The key of line {key.line} is at frame {key.at:g}, but the last frame is {num_frames - 1}." for key in beyond
-    ]
-    return TravelText(head=tuple(filter(None, head)), keys=ordered, tail=tuple(filter(None, tail)), notes=tuple(notes))
+    notes += [_beyond(key, num_frames) for key in ordered if key.at >= num_frames]
+    return TravelText(head=tuple(head), keys=ordered, tail=tuple(tail), notes=tuple(notes))
+
+
+def _beyond(key: Key, num_frames: int) -> str:
+    return f"The key of line {key.line} is at frame {key.at:g}, but the last frame is {num_frames - 1}."
 
 
 def _key(line: str, number: int, num_frames: int, fps: float) -> Key | None:
+    """Raises `TravelError` for what is perhaps a key, with a misspelt easing."""
     match = _KEY.fullmatch(line)
     if not match:
         return None
@@ -105,10 +125,6 @@ def _key(line: str, number: int, num_frames: int, fps: float) -> Key | None:
 
 def _short(line: str, most: int = 30) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-_NUMBER = r"\s*(-?\d*\.?\d+)\s*"
-_RAMP = re.compile(rf":{_NUMBER}(?:{'|'.join(ARROWS)}){_NUMBER}\)")
 
 
 def ramp_ends(text: str) -> tuple[str, str]:

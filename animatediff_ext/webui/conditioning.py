@@ -16,16 +16,17 @@ def of_equal_length(cond, uncond):
     of the user's; so the shorter one is filled up here with the conditioning of an empty prompt, as that setting
     would do.
     """
-    longest = max(_tokens(cond).shape[1], _tokens(uncond).shape[1])
+    longest = max(tokens_of(cond).shape[1], tokens_of(uncond).shape[1])
     return _padded(cond, longest), _padded(uncond, longest)
 
 
-def _tokens(cond) -> torch.Tensor:
+def tokens_of(cond) -> torch.Tensor:
+    """The tokens in a conditioning of the WebUI, of one picture or of a batch."""
     return cond["crossattn"] if isinstance(cond, dict) else cond  # SDXL has a pooled vector beside the tokens
 
 
 def _padded(cond, num_tokens: int):
-    tokens = _tokens(cond)  # n t c
+    tokens = tokens_of(cond)  # n t c
     if tokens.shape[1] == num_tokens:
         return cond
     tokens = torch.stack([filled_up(row, num_tokens) for row in tokens])

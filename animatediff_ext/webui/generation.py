@@ -26,7 +26,7 @@ from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.free_init import sample_repeatedly
 from animatediff_ext.webui.models import CACHE, Loaded, short_hash
 from animatediff_ext.webui.settings import encode_options
-from animatediff_ext.webui.travel import PromptTravel, schedule_of
+from animatediff_ext.webui.travel import PromptTravel
 
 _ATTRIBUTE = "animatediff_generation"
 
@@ -169,12 +169,10 @@ class Generation:
         """Whether videos go to the output folder, or only to whoever asked; by the settings of the request."""
         return shared.opts.samples_save and not self._nothing_saved
 
-    def settle(self) -> None:
-        """What can only be settled now that the settings of the request are in force and its prompts are complete:
-        whether the WebUI saves the frames itself, and where the styles stand in a prompt that travels."""
+    def settle_samples(self) -> None:
+        """Say whether the WebUI saves the frames itself, now that the settings of the request are in force."""
         as_samples = "PNG" in self.animation.output.formats and not shared.opts.animatediff_save_to_custom
         changes.change(self.p, do_not_save_samples=self._nothing_saved or not as_samples)
-        self._travel.place_styles()
 
     @contextmanager
     def _sampling(self) -> Iterator[None]:
@@ -278,11 +276,14 @@ class Generation:
         self._session.use_rows(frame_major(self.animation.num_frames, num_conditions))
         params.text_cond, params.text_uncond = conditioning.of_equal_length(params.text_cond, params.text_uncond)
 
-    def told(self) -> dict[str, list[dict[str, float]]]:
+    def prompt_shares(self) -> dict[str, list[dict[str, float]]]:
         """What each frame of the first video was told by the prompts that travel: prompt → share."""
-        prompts = {"prompt": self.p.all_prompts[0], "negative_prompt": self.p.all_negative_prompts[0]}
-        travels = {name: self._travel.parsed(text) for name, text in prompts.items()}
-        return {name: schedule_of(travel) for name, travel in travels.items() if travel.travels}
+        p = self.p
+        found = {
+            "prompt": self._travel.shares(p.all_prompts[0], negative=False),
+            "negative_prompt": self._travel.shares(p.all_negative_prompts[0], negative=True),
+        }
+        return {name: shares for name, shares in found.items() if shares}
 
     def after_batch(self) -> None:
         """One video has been sampled."""

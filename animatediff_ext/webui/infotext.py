@@ -28,4 +28,7 @@ def pasted(_infotext: str, results: dict[str, str]) -> None:
                     found[name] = str(canonical(SETTINGS[name], value))
     if found:
         found.setdefault("enable", "True")  # an infotext of an animation is one that was enabled
+        for known in SETTINGS.values():
+            if known.own_infotext:  # what is not written was as by default, whatever the page has now
+                found.setdefault(known.api, str(known.default))
         results.update({f"{FIELD_PREFIX}{name}": value for name, value in found.items()})

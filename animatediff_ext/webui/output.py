@@ -43,9 +43,9 @@ def deliver(generation: Generation, processed: Processed) -> None:
     videos = list(_videos(generation, processed))
     if not videos:
         return
-    told = generation.told()
-    if told and generation.p.is_api:  # in the answer's info; infotexts have the prompt itself
-        processed.extra_generation_params = {**processed.extra_generation_params, TRAVEL_KEY: told}
+    shares = generation.prompt_shares() if generation.p.is_api else {}
+    if shares:  # in the answer's info; infotexts have the prompt itself
+        processed.extra_generation_params = {**processed.extra_generation_params, TRAVEL_KEY: shares}
     show = _answer_api if generation.p.is_api else _fill_gallery
     shown = [(item, video.infotext) for video in videos for item in show(generation, video)]
     processed.images = [item for item, _ in shown]

@@ -6,7 +6,7 @@ import html
 
 from animatediff_ext.params import from_api
 from animatediff_ext.setting import SettingsError
-from animatediff_ext.travel import Travel, parse_travel
+from animatediff_ext.travel import Travel, travel_of
 
 DEPENDS_ON = ("video_length", "fps", "closed_loop", "batch_size")
 """The settings that decide which frame a key stands for."""
@@ -14,6 +14,7 @@ HINT = (
     "<p>Lines such as <code>0: a cat</code>, <code>50% smooth: a dog</code> or <code>1.5s: a bird</code> in the prompt "
     "say what it is at a frame; frames between two of them lie between their prompts. They are drawn here.</p>"
 )
+_TOO_MANY_FRAMES = 10_000
 _MOST_FRAMES = 120
 """That are drawn; of longer clips as many, evenly spread."""
 
@@ -24,11 +25,9 @@ def drawn(*values) -> str:
     given = dict(zip(DEPENDS_ON, (length, fps, closed_loop, context), strict=True))
     try:
         animation = from_api({name: value for name, value in given.items() if value is not None})[0].resolved()
-        closed = animation.context.closed_loop in ("R+P", "A")
-        travels = [
-            parse_travel(prompt or "", num_frames=animation.num_frames, fps=animation.output.fps, closed=closed)
-            for prompt in prompts
-        ]
+        if animation.num_frames > _TOO_MANY_FRAMES:
+            return _line(f"{animation.num_frames} frames are too many to be drawn.")
+        travels = [travel_of(prompt or "", animation) for prompt in prompts]
     except SettingsError as problem:
         return _line(str(problem))
     parts = [_chart(travel) for travel in travels if travel.travels]

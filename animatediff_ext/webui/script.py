@@ -43,8 +43,7 @@ class AnimateDiffScript(scripts.Script):
     def process(self, p, *args):
         running = generation_of(p)
         if running:
-            with running.keeping_problems():
-                running.settle()
+            running.settle_samples()
 
     def before_process_batch(self, p, *args, **kwargs):
         running = generation_of(p)

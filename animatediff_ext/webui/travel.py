@@ -10,21 +10,24 @@ Axes: n tokens, c channels.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from modules import shared
 
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
-from animatediff_ext.travel import BLENDS, FramePrompt, Travel, blended, parse_travel
+from animatediff_ext.travel import BLENDS, FramePrompt, Travel, blended, travel_of
+from animatediff_ext.travel.blend import Blend, lerp
 from animatediff_ext.webui import changes
-from animatediff_ext.webui.conditioning import filled_up
+from animatediff_ext.webui.conditioning import filled_up, tokens_of
 from animatediff_ext.webui.errors import AnimateDiffError
 
 _PLACE = "\ue000"
 """A letter of nobody's, to find out what styles put in front of a prompt and behind it."""
 _TAG = re.compile(r"<\w+:[^>]+>")
+_TAG_WITH_ARROW = re.compile(r"<\w+:[^<\n]*?(?:→|->)[^<>\n]*>")
 
 
 class PromptTravel:
@@ -35,82 +38,131 @@ class PromptTravel:
         self._animation = animation
 
     def prepare(self) -> None:
-        """Stand between the WebUI and its text encoder."""
-        original = self._p.get_conds_with_caching
+        """Stand between the WebUI and its text encoder, and between it and its extra networks."""
+        get_conds, parse = self._p.get_conds_with_caching, self._p.parse_extra_network_prompts
 
-        def get_conds(function, required_prompts, *args, **kwargs):
-            try:
-                travel = self._travel_of(required_prompts)
-            except SettingsError as problem:
-                raise AnimateDiffError(str(problem)) from problem
-            if travel is None:
-                return original(function, required_prompts, *args, **kwargs)
+        def get_conds_of_frames(function, required_prompts, *args, **kwargs):
+            with _mistakes_said():
+                found = self._travel_of(required_prompts)
+            if found is None:
+                return get_conds(function, required_prompts, *args, **kwargs)
+            travel, style = found
             # what was cached for the keys stays what it is; frames are blended anew from it
-            conds = original(function, _same_kind(required_prompts, travel.prompts), *args, **kwargs)
+            prompts = _same_kind(required_prompts, [style.around(prompt) for prompt in travel.prompts])
+            conds = get_conds(function, prompts, *args, **kwargs)
             return _frames(travel, conds, BLENDS[self._animation.prompt_blend])
 
-        changes.change(self._p, get_conds_with_caching=get_conds)
+        def parse_once():
+            parse()
+            for name in ("extra_network_data", "hr_extra_network_data"):
+                _each_once(getattr(self._p, name, None))
 
-    def place_styles(self) -> None:
-        """Around the whole of a travelling prompt: the WebUI puts them behind its last line, which is a key."""
-        styles = shared.prompt_styles
-        for field, apply in (
-            ("prompts", styles.apply_styles_to_prompt),
-            ("negative_prompts", styles.apply_negative_styles_to_prompt),
-        ):
-            before, place, behind = apply(_PLACE, self._p.styles).partition(_PLACE)
-            for name in (f"all_{field}", f"all_hr_{field}"):
-                texts = getattr(self._p, name, None)
-                if texts and place and (before or behind):
-                    texts[:] = [self._with_styles(text, before, behind) for text in texts]
-
-    def _with_styles(self, text: str, before: str, behind: str) -> str:
-        plain = text.removeprefix(before).removesuffix(behind)
-        return "\n".join([before, plain, behind]).strip() if self.parsed(plain).travels else text
+        changes.change(self._p, get_conds_with_caching=get_conds_of_frames, parse_extra_network_prompts=parse_once)
 
     def before_batch(self) -> None:
         """Say what may not be meant as it was understood."""
         p = self._p
-        texts = [p.prompts[0], p.negative_prompts[0]]
-        texts += [
-            getattr(p, name)[0] for name in ("all_hr_prompts", "all_hr_negative_prompts") if getattr(p, name, None)
+        first = p.iteration * self._animation.num_frames
+        prompts = {
+            "prompt": p.prompts[0],
+            "negative prompt": p.negative_prompts[0],
+            "hires prompt": (getattr(p, "all_hr_prompts", None) or p.prompts)[first:][:1],
+            "negative hires prompt": (getattr(p, "all_hr_negative_prompts", None) or p.negative_prompts)[first:][:1],
+        }
+        said = set()
+        for name, text in prompts.items():
+            text = text if isinstance(text, str) else "".join(text)
+            if text in said:
+                continue
+            said.add(text)
+            travel, _ = self._parsed(text, negative="negative" in name)
+            for note in travel.notes:
+                p.comment(f"In the {name}: {note}")
+            if "negative" not in name:  # where the WebUI reads no networks
+                _check_networks(text)
+                for note in _notes_on_networks(travel):
+                    p.comment(note)
+
+    def shares(self, text: str, *, negative: bool) -> list[dict[str, float]]:
+        """What each frame is told by a prompt that travels, for those who ask: prompt → share. Empty if it stays."""
+        travel, style = self._parsed(text, negative=negative)
+        return [
+            {_TAG.sub("", style.around(prompt)): round(share, 4) for prompt, share in frame.weights.items()}
+            for frame in travel.frames
+            if travel.travels
         ]
-        for text in dict.fromkeys(texts):
-            travel = self.parsed(text)
-            for note in (*travel.notes, *_notes_on_networks(travel)):
-                p.comment(note)
 
-    def parsed(self, text: str) -> Travel:
-        """Raises `TravelError`."""
-        animation = self._animation
-        return parse_travel(
-            text,
-            num_frames=animation.num_frames,
-            fps=animation.output.fps,
-            closed=animation.context.closed_loop in ("R+P", "A"),
-        )
+    def _parsed(self, text: str, *, negative: bool) -> tuple[Travel, Style]:
+        """Raises `TravelError`. The WebUI has put styles around the whole text; here they go around each prompt."""
+        style = self._style(negative)
+        if not style.is_around(text):  # other scripts may have changed it since
+            style = Style()
+        return travel_of(style.taken_off(text), self._animation), style
 
-    def _travel_of(self, prompts: Sequence[str]) -> Travel | None:
+    def _style(self, negative: bool) -> Style:
+        styles = shared.prompt_styles
+        apply = styles.apply_negative_styles_to_prompt if negative else styles.apply_styles_to_prompt
+        before, place, behind = apply(_PLACE, self._p.styles).partition(_PLACE)
+        return Style(before, behind) if place and _PLACE not in behind else Style()
+
+    def _travel_of(self, prompts: Sequence[str]) -> tuple[Travel, Style] | None:
         """Where all frames have one text, and that travels."""
         if len(prompts) != self._animation.num_frames or len(set(prompts)) > 1:
             return None
-        travel = self.parsed(prompts[0])
-        return travel if travel.travels else None
+        travel, style = self._parsed(prompts[0], negative=getattr(prompts, "is_negative_prompt", False))
+        return (travel, style) if travel.travels else None
 
 
-def schedule_of(travel: Travel) -> list[dict[str, float]]:
-    """What each frame is told, for those who ask: prompt → share."""
-    return [{prompt: round(share, 4) for prompt, share in frame.weights.items()} for frame in travel.frames]
+class Style(NamedTuple):
+    """What the user's styles put in front of a prompt, and behind it."""
+
+    before: str = ""
+    behind: str = ""
+
+    def is_around(self, text: str) -> bool:
+        return text.startswith(self.before) and text.endswith(self.behind)
+
+    def taken_off(self, text: str) -> str:
+        return text.removeprefix(self.before).removesuffix(self.behind)
+
+    def around(self, prompt: str) -> str:
+        return f"{self.before}{prompt}{self.behind}"
+
+
+@contextmanager
+def _mistakes_said() -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as problem:
+        raise AnimateDiffError(str(problem)) from problem
+
+
+def _each_once(data: dict[str, list] | None) -> None:
+    """A LoRA whose tag stands in several keys is one LoRA: the WebUI would add it as often."""
+    for networks in (data or {}).values():
+        known: dict[str, list] = {}
+        for network in list(networks):
+            name, *how = network.items
+            if known.setdefault(name, how) != how:
+                weights = f"{':'.join(known[name])} and with {':'.join(how)}"
+                raise AnimateDiffError(
+                    f"{name} stands in the prompt with {weights}, but a LoRA has one for all frames: write it once."
+                )
+        networks[:] = {network.items[0]: network for network in networks}.values()
+
+
+def _check_networks(text: str) -> None:
+    """Raises `AnimateDiffError` for a LoRA whose weight is to travel."""
+    moving = _TAG_WITH_ARROW.search(text)
+    if moving:
+        raise AnimateDiffError(
+            f"{moving[0]} is to travel, but a LoRA has one weight for all frames: write it with one."
+        )
 
 
 def _notes_on_networks(travel: Travel) -> list[str]:
     """A LoRA is in the whole UNet, and so works on every frame."""
     tags = [set(_TAG.findall(key.text)) for key in travel.keys]
-    moving = [tag for found in tags for tag in found if "→" in tag or "->" in tag]
-    if moving:
-        raise AnimateDiffError(
-            f"{moving[0]} is to travel, but a LoRA has one weight for all frames: write it with one."
-        )
     only_some = sorted(set().union(*tags) - set.intersection(*tags)) if tags else []
     return [f"{tag} stands in some keys only, but a LoRA works on all frames." for tag in only_some]
 
@@ -121,7 +173,7 @@ def _same_kind(required_prompts, prompts: Sequence[str]):
     return list(prompts) if kind is list else kind(prompts, copy_from=required_prompts)
 
 
-def _frames(travel: Travel, conds: Any, blend: Callable) -> Any:
+def _frames(travel: Travel, conds: Any, blend: Blend) -> Any:
     """Conditioning of the prompts → that of the frames, in the WebUI's own classes."""
     if not hasattr(conds, "batch"):  # of a negative prompt: it has no parts
         known = dict(zip(travel.prompts, _of_one_length(conds), strict=True))
@@ -138,7 +190,7 @@ def _frames(travel: Travel, conds: Any, blend: Callable) -> Any:
     return type(conds)(shape=(len(batch),), batch=batch)
 
 
-def _column(travel: Travel, known: dict[str, Any], blend: Callable) -> list:
+def _column(travel: Travel, known: dict[str, Any], blend: Blend) -> list:
     """One AND part of every frame, with its weight between those of the keys."""
     lists = _of_one_length([part.schedules for part in known.values()])
     schedules = dict(zip(known, lists, strict=True))
@@ -154,22 +206,18 @@ def _column(travel: Travel, known: dict[str, Any], blend: Callable) -> list:
 
 def _of_one_length(schedules: Sequence[list]) -> list[list]:
     """The same with as many tokens in every conditioning as the longest one has."""
-    longest = max(len(_tokens(entry.cond)) for schedule in schedules for entry in schedule)
+    longest = max(len(tokens_of(entry.cond)) for schedule in schedules for entry in schedule)
     return [
         [type(entry)(entry.end_at_step, _filled(entry.cond, longest)) for entry in schedule] for schedule in schedules
     ]
 
 
-def _tokens(cond):
-    return cond["crossattn"] if isinstance(cond, dict) else cond  # SDXL has a pooled vector beside the tokens
-
-
 def _filled(cond, num_tokens: int):
-    tokens = filled_up(_tokens(cond), num_tokens)
+    tokens = filled_up(tokens_of(cond), num_tokens)
     return {**cond, "crossattn": tokens} if isinstance(cond, dict) else tokens
 
 
-def _schedule(frame: FramePrompt, schedules: dict[str, list], blend: Callable) -> list:
+def _schedule(frame: FramePrompt, schedules: dict[str, list], blend: Blend) -> list:
     """The steps at which any of the prompts changes, and what lies between the prompts until then."""
     used = {prompt: schedules[prompt] for prompt in frame.weights}
     ends = sorted({entry.end_at_step for schedule in used.values() for entry in schedule})
@@ -182,11 +230,15 @@ def _at(schedule: list, step: int):
     return next((entry.cond for entry in schedule if step <= entry.end_at_step), schedule[0].cond)
 
 
-def _blended(frame: FramePrompt, conds: dict[str, Any], blend: Callable):
-    """``(n c)``, or SDXL's dictionary with a pooled vector beside it."""
+def _blended(frame: FramePrompt, conds: dict[str, Any], blend: Blend):
+    """``(n c)``; or SDXL's dictionary, in which a pooled vector stands in one row with the sizes of the picture. That
+    goes along the line, which leaves alone what both prompts have in common."""
     first = next(iter(conds.values()))
     if len(conds) == 1:
         return first
     if not isinstance(first, dict):
         return blended(frame, conds.__getitem__, blend)
-    return {name: blended(frame, lambda prompt, name=name: conds[prompt][name], blend) for name in first}
+    return {
+        name: blended(frame, lambda prompt, name=name: conds[prompt][name], blend if name == "crossattn" else lerp)
+        for name in first
+    }

@@ -96,7 +96,7 @@ class Accordion:
             event(fn=_status_with_hash, inputs=[model], outputs=[status], queue=False, show_progress=False)
 
     def _preview(self) -> None:
-        """What the frames will be told, drawn whenever a prompt or what it depends on has been changed."""
+        """What the frames will be told, drawn when a prompt is left, and when what it depends on has been changed."""
         shown = gr.HTML(preview.HINT, elem_id=f"{self._prefix}travel")
         if not self._prompts:
             return

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from tqdm import tqdm
 
-from animatediff_ext.toy.build import BASE, MOTION, NIGHT
-from animatediff_ext.toy.claim import heading_accuracy, told_all
+from animatediff_ext.toy.claim import all_cases, heading_accuracy
+from animatediff_ext.toy.files import BASE, MOTION, NIGHT
 from animatediff_ext.toy.measures import ClipMeasures
 from animatediff_ext.toy.scene import CLIP_FRAMES, SIDE
 from animatediff_ext.toy.studio import HOW
@@ -50,8 +50,8 @@ def test_headings_are_those_of_the_standalone_host(webui, checkpoint, key):
     known = {entry["title"].split()[0] for entry in webui.get("/sdapi/v1/sd-models")}
     if checkpoint not in known:
         pytest.skip(f"{checkpoint} is not in this WebUI: python -m animatediff_ext toy install FOLDER")
-    told = told_all(CLIPS)
-    clips = [toy_clip(webui, checkpoint, one.prompt, 100 * one.seed) for one in tqdm(told)]
-    assert 100 * heading_accuracy(clips, told) >= figures()[key]["value"] - POINTS
+    cases = all_cases(CLIPS)
+    clips = [toy_clip(webui, checkpoint, one.prompt, 100 * one.seed) for one in tqdm(cases)]
+    assert 100 * heading_accuracy(clips, cases) >= figures()[key]["value"] - POINTS
     residuals = [ClipMeasures.of(clip).residual for clip in clips]
     assert np.mean(residuals) <= 2 * figures()[key.replace("heading", "residual")]["value"]

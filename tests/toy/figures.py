@@ -2,8 +2,7 @@
 
 import json
 
-from animatediff_ext.toy.report import FIGURES
-from animatediff_ext.toy.studio import SHIPPED
+from animatediff_ext.toy.files import FIGURES, SHIPPED
 
 
 def figures() -> dict[str, dict]:

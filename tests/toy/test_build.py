@@ -1,24 +1,29 @@
 """The toy world is made in parts that go on where they stopped, and its files are like any other's."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 import yaml
 from einops import rearrange
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional
 
 from animatediff_ext.formats import describe, load_motion_module
 from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.toy import build as build_module
 from animatediff_ext.toy import fit as fit_module
-from animatediff_ext.toy.build import BASE, CHALK, FILES, MOTION, NIGHT, ZOOM, Recipe, build
+from animatediff_ext.toy.build import Recipe, build
 from animatediff_ext.toy.checkpoint import write_checkpoint
+from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, FILES, MOTION, NIGHT, ZOOM
 from animatediff_ext.toy.fit import Plan, fit
 from animatediff_ext.toy.install import install
 from animatediff_ext.toy.learn_vae import as_pixels, training_pictures, whiten
 from animatediff_ext.toy.networks import LATENT_SCALE, WIDTH, new_vae
 from animatediff_ext.toy.studio import Studio
+from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.state import states_in
 
 FEW = Plan(num_steps=2, lr=1e-3)
@@ -57,12 +62,33 @@ def test_what_is_there_is_not_made_again(made):
 
 
 def test_only_what_is_missing_is_made_and_it_is_the_same(made):
-    path = made / "toy" / NIGHT
-    before = load_file(path)
-    path.unlink()
+    """Also where its training has long been finished."""
+    paths = [made / "toy" / name for name in (NIGHT, MOTION)]
+    before = [load_file(path) for path in paths]
+    for path in paths:
+        path.unlink()
     build(TINY, made / "work", made / "toy", say=lambda _: None)
-    after = load_file(path)
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    for one, path in zip(before, paths, strict=True):
+        assert all(torch.equal(tensor, load_file(path)[name]) for name, tensor in one.items())
+
+
+def test_what_was_made_for_another_base_is_made_again(made, tmp_path):
+    shutil.copytree(made / "toy", tmp_path / "toy")
+    tensors = load_file(tmp_path / "toy" / BASE)
+    name = "model.diffusion_model.out.2.bias"
+    save_file(tensors | {name: tensors[name] + 1}, tmp_path / "toy" / BASE)
+    made_again = []
+    build(TINY, tmp_path / "work", tmp_path / "toy", say=made_again.append)
+    assert [path.rpartition("/")[2] for path in made_again] == [NIGHT, ADAPTER, MOTION, ZOOM, CHALK]
+
+
+def test_a_stage_that_is_stopped_is_not_taken_for_finished(made, tmp_path, monkeypatch):
+    shutil.copytree(made / "toy", tmp_path / "toy")
+    (tmp_path / "toy" / MOTION).unlink()
+    monkeypatch.setattr(build_module, "train", lambda *_, **__: [])
+    with pytest.raises(TrainError, match="goes on with it"):
+        build(TINY, tmp_path / "work", tmp_path / "toy", say=lambda _: None)
+    assert not (tmp_path / "toy" / MOTION).exists()
 
 
 def test_its_image_models_are_checkpoints_of_sd_15s_layout(made):
@@ -115,9 +141,11 @@ def test_a_clip_can_be_made_of_them_all_together(made):
 
 def test_installing_copies_the_files_where_a_webui_looks(made, tmp_path):
     (tmp_path / "models/Stable-diffusion").mkdir(parents=True)
-    files = list(install(made / "toy", tmp_path, motion_modules=tmp_path / "modules"))
+    (tmp_path / "extensions/ours/animatediff_ext").mkdir(parents=True)
+    files = list(install(made / "toy", tmp_path))
+    assert tmp_path / "extensions/ours/model" / MOTION in files
     assert all(path.is_file() for path in files)
-    assert {path.name for path in files} >= {BASE, NIGHT, MOTION, ZOOM, CHALK}
+    assert {path.name for path in files} >= {BASE, NIGHT, MOTION, CHALK}
     description = yaml.safe_load((tmp_path / "models/Stable-diffusion" / BASE).with_suffix(".yaml").read_text())
     version = description["model"]["params"]["cond_stage_config"]["params"]["version"]
     assert version == str((made / "toy" / "clip").resolve())
@@ -127,6 +155,9 @@ def test_installing_copies_the_files_where_a_webui_looks(made, tmp_path):
 
 def test_installing_where_no_webui_is_says_so(made, tmp_path):
     with pytest.raises(FileNotFoundError, match="give the folder of a Stable Diffusion WebUI"):
+        list(install(made / "toy", tmp_path))
+    (tmp_path / "models/Stable-diffusion").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="install this one there first"):
         list(install(made / "toy", tmp_path))
 
 
@@ -176,8 +207,19 @@ class TestFit:
         assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
     def test_it_learns(self, tmp_path):
+        torch.manual_seed(0)
+        before = nn.Linear(3, 2)
         weights = self.fitted(tmp_path)
-        assert not torch.equal(weights["weight"], nn.Linear(3, 2).weight)
+        x = torch.full((1, 3), 4.0)
+        after = functional.linear(x, weights["weight"], weights["bias"])
+        assert (after - 1).square().mean() < 0.9 * (before(x) - 1).square().mean()
+
+    def test_the_state_of_another_plan_is_not_gone_on_from(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(fit_module, "SAVE_EVERY", 2)
+        with pytest.raises(KeyboardInterrupt):
+            self.fitted(tmp_path, stop_at=5)
+        with pytest.raises(TrainError, match="another plan for line"):
+            fit("line", nn.Linear(3, 2), lambda _: None, Plan(num_steps=9, lr=1e-2), tmp_path)
 
 
 def test_data_that_was_half_written_is_written_again(tmp_path, monkeypatch):

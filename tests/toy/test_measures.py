@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from animatediff_ext.toy.claim import Told, heading_accuracy, shuffled_accuracy, still
+from animatediff_ext.toy.claim import Case, heading_accuracy, shuffled_accuracy, still
 from animatediff_ext.toy.clips import ZOOM, frames_of, with_defect, zoomed
 from animatediff_ext.toy.draw import LOOKS, draw
 from animatediff_ext.toy.measures import NOWHERE, ClipMeasures, Picture, diversity
@@ -24,7 +24,7 @@ def test_a_drawn_clip_goes_straight_where_it_was_drawn_to_go(look, heading):
     measures = ClipMeasures.of(clip)
     assert measures.heading == heading
     assert measures.speed == pytest.approx(SPEED, rel=0.03)
-    assert measures.residual < 0.3
+    assert measures.residual < 0.6
     assert measures.zoom == pytest.approx(1, abs=0.03)
 
 
@@ -48,16 +48,16 @@ def test_shapes_on_paper_are_told_apart(shape):
 
 def test_a_still_video_goes_nowhere():
     scene, clip = drawn(3)
-    told = [Told(prompt="", heading=scene.heading, seed=0)]
+    cases = [Case(prompt="", heading=scene.heading, seed=0)]
     assert ClipMeasures.of(still(clip)).heading == NOWHERE
-    assert heading_accuracy([clip], told) == 1
-    assert heading_accuracy([still(clip)], told) == 0
+    assert heading_accuracy([clip], cases) == 1
+    assert heading_accuracy([still(clip)], cases) == 0
 
 
 def test_shuffled_captions_give_chance():
     pairs = [drawn(seed, heading=heading) for seed, heading in enumerate(HEADINGS)]
-    told = [Told(prompt="", heading=scene.heading, seed=0) for scene, _ in pairs]
-    assert shuffled_accuracy([clip for _, clip in pairs], told) == 0.25
+    cases = [Case(prompt="", heading=scene.heading, seed=0) for scene, _ in pairs]
+    assert shuffled_accuracy([clip for _, clip in pairs], cases) == 0.25
 
 
 def test_frames_that_know_nothing_of_each_other_are_on_no_path():
@@ -74,8 +74,26 @@ def test_an_empty_picture_fails_and_breaks_nothing():
     assert measures.heading == NOWHERE
     assert measures.residual == float("inf")
     assert measures.hue_spread == float("inf")
-    assert measures.same_shape("paper") == 1  # of no shape at all, in every frame
-    assert {picture.shape("paper") for picture in measures.pictures} == {""}
+    assert measures.same_shape("paper") == measures.same_colour == 0
+    assert measures.share_of_look("paper") == 0
+
+
+def test_a_clip_that_loses_its_shape_fails_as_a_whole():
+    _, clip = drawn(4)
+    clip[7:9] = clip[0, 0, 0]
+    measures = ClipMeasures.of(clip)
+    assert measures.heading == NOWHERE
+    assert measures.residual == measures.hue_spread == float("inf")
+    assert np.isnan(measures.zoom)
+    assert measures.same_colour == 14 / 16
+
+
+def test_a_look_is_more_than_its_ground():
+    scene, _ = drawn(5)
+    pasted = draw(scene, "paper").copy()
+    pasted[~Picture(pasted).mask] = draw(scene, "night")[0, 0]
+    assert Picture(draw(scene, "night")).look == "night"
+    assert Picture(pasted).look != "night"
 
 
 def test_the_hue_is_a_circle():

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from animatediff_ext.media import probe, read_frames
-from animatediff_ext.toy.build import BASE, CHALK, FILES, MOTION, NIGHT, ZOOM
-from animatediff_ext.toy.claim import heading_accuracy, mean, still, told_all, told_no_colour, zoom
+from animatediff_ext.toy.claim import all_cases, cases_without_colour, heading_accuracy, mean, still, zoom
 from animatediff_ext.toy.demo import MODELS, PROMPTS, demo
+from animatediff_ext.toy.files import BASE, CHALK, FIGURES, FILES, MOTION, NIGHT, SHIPPED, ZOOM
 from animatediff_ext.toy.measures import ClipMeasures
-from animatediff_ext.toy.report import FIGURES, number
+from animatediff_ext.toy.report import number
 from animatediff_ext.toy.scene import SPEED
-from animatediff_ext.toy.studio import SHIPPED, Studio
+from animatediff_ext.toy.studio import Studio
 from tests.toy.figures import figures
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +42,8 @@ def shown(studio, tmp_path_factory):
     return folder, said, right
 
 
-def clips(studio, model, told, *, motion=MOTION, **how):
-    return [studio.clip(model, motion, one.prompt, one.seed, **how) for one in told]
+def clips(studio, model, cases, *, motion=MOTION, **how):
+    return [studio.clip(model, motion, one.prompt, one.seed, **how) for one in cases]
 
 
 def test_the_toy_world_is_light_enough_to_ship():
@@ -80,34 +80,34 @@ def test_a_clip_of_the_demo_is_smooth_in_its_file_too(shown):
 @pytest.mark.parametrize("model", [BASE, NIGHT])
 def test_one_module_animates_the_base_and_a_checkpoint_it_never_saw(studio, model):
     key = {BASE: "base", NIGHT: "night"}[model]
-    told = told_all(FEW)
-    made = clips(studio, model, told)
+    cases = all_cases(FEW)
+    made = clips(studio, model, cases)
     measures = [ClipMeasures.of(clip) for clip in made]
     # of 8 clips, two more may fail than of many
-    assert heading_accuracy(made, told) >= figures()[f"heading_{key}"]["value"] / 100 - 2 / FEW
+    assert heading_accuracy(made, cases) >= figures()[f"heading_{key}"]["value"] / 100 - 2 / FEW
     assert mean(one.residual for one in measures) < 2 * figures()[f"residual_{key}"]["value"]
     assert mean(one.speed for one in measures) == pytest.approx(SPEED, rel=0.35)
-    assert heading_accuracy([still(clip) for clip in made], told) == 0
+    assert heading_accuracy([still(clip) for clip in made], cases) == 0
     if model == NIGHT:
         assert mean(one.share_of_look("night") for one in measures) > 0.9
 
 
 def test_without_the_module_frames_know_nothing_of_each_other(studio):
-    told = told_no_colour(1)
-    with_module = mean(ClipMeasures.of(clip).hue_spread for clip in clips(studio, BASE, told))
-    without = mean(ClipMeasures.of(clip).hue_spread for clip in clips(studio, BASE, told, motion=None))
+    cases = cases_without_colour(1)
+    with_module = mean(ClipMeasures.of(clip).hue_spread for clip in clips(studio, BASE, cases))
+    without = mean(ClipMeasures.of(clip).hue_spread for clip in clips(studio, BASE, cases, motion=None))
     assert with_module < without / 3
 
 
 def test_the_motion_lora_zooms_in_and_out(studio):
-    told = told_all(2)
-    sizes = [zoom(clips(studio, BASE, told, loras=[(ZOOM, strength)])) for strength in (-1.0, 0.0, 1.0)]
+    cases = all_cases(2)
+    sizes = [zoom(clips(studio, BASE, cases, loras=[(ZOOM, strength)])) for strength in (-1.0, 0.0, 1.0)]
     assert sizes[0] < sizes[1] < sizes[2]
     assert sizes[2] > 1.15
 
 
 def test_a_look_as_a_lora_is_animated_too(studio):
-    (clip,) = clips(studio, BASE, told_all(1), loras=[(CHALK, 1.0)])
+    (clip,) = clips(studio, BASE, all_cases(1), loras=[(CHALK, 1.0)])
     measures = ClipMeasures.of(clip)
     assert measures.share_of_look("chalk") > 0.8
     assert measures.speed > 0.5 * SPEED

@@ -44,6 +44,18 @@ def test_a_key_beyond_the_end_is_travelled_towards():
     assert shares("0: a\n8: b", "b", 4) == [0, 0.125, 0.25, 0.375]
 
 
+def test_a_key_beyond_the_end_has_no_place_in_a_loop():
+    closed = parse_travel("0: a\n4: b\n20: c", num_frames=8, closed=True)
+    assert closed.frames == parse_travel("0: a\n4: b", num_frames=8, closed=True).frames
+    assert "frame 20" in closed.notes[0]
+
+
+def test_a_ramp_that_has_arrived_needs_its_beginning_no_more():
+    travel = parse_travel("0 step: a\n14.5: (s:0→2)", num_frames=16)
+    assert travel.frames[15].start == (("(s:2)", 1.0),)
+    assert set(travel.prompts) == {"a", "(s:2)"}
+
+
 def test_a_key_between_two_frames_counts_where_it_is():
     assert shares("0: a\n2.5: b", "b", 4) == pytest.approx([0, 0.4, 0.8, 1])
 

@@ -48,13 +48,26 @@ def test_a_key_says_how_it_goes_on(easing):
     assert keys(f"50% {easing} : a cat") == [(8, "a cat", easing.lower())]
 
 
+def test_blank_lines_and_lines_of_tags_end_nothing():
+    text = taken_apart("a\n\n0: b\n\n<lora:x:1>\n , \n8: c\n\nd", num_frames=16, fps=8)
+    assert [key.at for key in text.keys] == [0, 8]
+    assert text.prompt("b") == "a, <lora:x:1>, b, d"
+    assert not text.notes
+
+
+def test_a_weight_that_travels_outside_keys_is_pointed_out():
+    assert "only those of keys can" in notes("(smile:0→1)\n0: a")[0]
+    assert "only those of keys can" in notes("a (smile:0->1)")[0]
+
+
 def test_a_misspelt_easing_is_said_with_the_right_one():
     with pytest.raises(TravelError, match="'smoth': choose from linear, smooth, in, out, step; perhaps smooth"):
         keys("0: a\n8 smoth: b")
 
 
 @pytest.mark.parametrize(
-    "prompt", ["a cat", "16:9 wide shot of a cat", "2 cats: one red, one blue", "(a cat:1.2), dog", ""]
+    "prompt",
+    ["a cat", "16:9 wide shot", "2 cats: one red, one blue", "4 lines: red, blue", "(a cat:1.2), dog", ""],
 )
 def test_an_ordinary_prompt_stays_one(prompt):
     travel = parse_travel(prompt, num_frames=4)

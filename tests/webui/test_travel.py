@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from animatediff_ext.travel import BLENDS
+from animatediff_ext.travel import BLENDS, parse_travel
 from tests.webui.host import NUM_FRAMES
 from tests.webui.test_generation import script
 
@@ -98,12 +98,43 @@ def test_lines_before_and_behind_are_in_every_prompt(host, seen):
     torch.testing.assert_close(seen[-1][0][2], between(host, "red, cat, soft", "red, dog, soft", 0.5))
 
 
-@pytest.mark.parametrize(("style", "whole"), [("art", "{}, art"), ("art of {prompt}", "art of, {}"), ("", "{}")])
+@pytest.mark.parametrize(
+    ("style", "whole"), [("art", "{}, art"), ("art of {prompt} in oil", "art of {} in oil"), ("", "{}")]
+)
 def test_styles_stand_around_the_whole_prompt(host, seen, style, whole):
     host.shared.prompt_styles.styles["mine"] = (style, "")
     host.generate({}, prompt=TRAVELLING, styles=["mine"])
     expected = between(host, whole.format("a cat"), whole.format("a dog"), 0.5)
     torch.testing.assert_close(seen[-1][0][2], expected)
+
+
+def test_styles_that_another_script_has_changed_are_left_alone(host, seen):
+    host.shared.prompt_styles.styles["mine"] = ("in __place__", "")
+
+    def process(p, *_):
+        p.all_prompts = [text.replace("__place__", "Paris") for text in p.all_prompts]
+
+    host.generate({}, prompt="0: cat\n4: dog", styles=["mine"], scripts=[script(host, process=process)])
+    torch.testing.assert_close(seen[-1][0][2], between(host, "cat", "dog, in Paris", 0.5))
+
+
+def test_styles_of_the_hires_prompt_stand_around_it_too(host, seen):
+    host.shared.prompt_styles.styles["mine"] = ("art", "")
+    hires = {"enable_hr": True, "hr_second_pass_steps": 1, "hr_prompt": TRAVELLING}
+    host.generate({}, prompt="a bird", styles=["mine"], **hires)
+    torch.testing.assert_close(seen[-1][0][2], between(host, "a cat, art", "a dog, art", 0.5))
+
+
+def test_a_lora_in_every_key_is_one_lora(host):
+    """The WebUI adds a network as often as its tag stands in the prompt."""
+    known = []
+
+    def process_batch(p, *_, **__):
+        known.append([network.items for network in p.extra_network_data["lora"]])
+
+    prompt = "0: a cat <lora:x:0.5>\n2: a dog <lora:x:0.5>\n<lora:y:1>"
+    host.generate({}, prompt=prompt, scripts=[script(host, process_batch=process_batch)])
+    assert known == [[["x", "0.5"], ["y", "1"]]]
 
 
 def test_a_closed_loop_closes_the_prompt(host, seen):
@@ -122,7 +153,35 @@ def test_the_hires_pass_travels_as_well_and_its_own_prompt_may(host, seen):
 
 def test_every_video_of_a_request_travels(host, seen):
     host.generate({}, prompt=TRAVELLING, n_iter=2)
-    torch.testing.assert_close(seen[0][0], seen[-1][0])
+    for cond, _ in (seen[0], seen[-1]):
+        torch.testing.assert_close(cond[2], between(host, "a cat", "a dog", 0.5))
+
+
+def test_sdxls_vector_goes_along_the_line_so_that_sizes_stay(host):
+    """The pooled text and the sizes of the picture are one row."""
+    frames = host.webui("travel")._frames
+    parser = host.module("prompt_parser")
+    travel = parse_travel("0: a\n4: b", num_frames=4)
+    random = torch.Generator().manual_seed(0)
+    sizes = torch.tensor([512.0, 512.0, 0.0])
+    conds = [
+        [
+            parser.ScheduledPromptConditioning(
+                9,
+                {
+                    "crossattn": torch.randn(3, 32, generator=random),
+                    "vector": torch.cat([torch.randn(5, generator=random), sizes]),
+                },
+            )
+        ]
+        for _ in travel.prompts
+    ]
+    found = [schedule[0].cond for schedule in frames(travel, conds, BLENDS["slerp"])]
+    first, last = conds[0][0].cond, conds[1][0].cond
+    for cond, share in zip(found, SHARES, strict=True):
+        torch.testing.assert_close(cond["vector"], torch.lerp(first["vector"], last["vector"], share))
+        assert cond["vector"][5:].equal(sizes)
+        torch.testing.assert_close(cond["crossattn"], BLENDS["slerp"](first["crossattn"], last["crossattn"], share))
 
 
 def test_what_is_cached_is_what_was_encoded(host, seen):
@@ -170,7 +229,11 @@ def test_what_may_be_meant_otherwise_is_said(host, prompt, words):
 
 @pytest.mark.parametrize(
     ("prompt", "words"),
-    [("0: a\n2 smoth: b", "perhaps smooth"), ("0: a <lora:x:0->1>", "a LoRA has one weight for all frames")],
+    [
+        ("0: a\n2 smoth: b", "perhaps smooth"),
+        ("0: a <lora:x:0->1>", "<lora:x:0->1> is to travel, but a LoRA has one weight"),
+        ("0: a <lora:x:0.2>\n2: b <lora:x:1>", "x stands in the prompt with 0.2 and with 1"),
+    ],
 )
 def test_what_cannot_be_is_one_sentence(host, prompt, words, unchanged):
     with pytest.raises(host.error, match=words):

@@ -76,7 +76,7 @@ class StableDiffusionProcessing:
         self.prompts, self.extra_network_data = extra_networks.parse_prompts(self.prompts)
 
     def get_conds_with_caching(self, function, required_prompts, steps, caches, extra_network_data, hires_steps=None):
-        key = (list(required_prompts), steps, hires_steps, str(extra_network_data))
+        key = (list(required_prompts), steps, hires_steps)
         for cache in caches:
             if cache[0] == key:
                 return cache[1]
@@ -112,7 +112,8 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         super().setup_prompts()
         if self.enable_hr:
             own = self.batch_size * self.n_iter * [self.hr_prompt]
-            self.all_hr_prompts = own if self.hr_prompt else list(self.all_prompts)
+            styled = shared.prompt_styles.apply_styles_to_prompt
+            self.all_hr_prompts = [styled(x, self.styles) for x in own] if self.hr_prompt else list(self.all_prompts)
             self.all_hr_negative_prompts = list(self.all_negative_prompts)
 
     def setup_conds(self):

@@ -11,7 +11,8 @@ import torch
 
 from animatediff_ext.params import Animation
 from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
-from animatediff_ext.travel import BLENDS, Travel, blended, parse_travel
+from animatediff_ext.travel import BLENDS, Travel, blended, travel_of
+from animatediff_ext.travel.blend import Blend, lerp
 
 
 def encoded(
@@ -40,25 +41,18 @@ def encoded(
     return Conditioning.cat([_frames(travel, known, animation) for travel in travels])
 
 
-def travel_of(text: str, animation: Animation) -> Travel:
-    """One prompt of a resolved animation. Closed loops R+P and A close it as well."""
-    return parse_travel(
-        text,
-        num_frames=animation.num_frames,
-        fps=animation.output.fps,
-        closed=animation.context.closed_loop in ("R+P", "A"),
-    )
-
-
 def _frames(travel: Travel, known: dict[str, Conditioning], animation: Animation) -> Conditioning:
-    """``(f n c)`` and ``(f c)``."""
+    """``(f n c)`` and ``(f c)``.
+
+    The pooled vector always goes along the line: in the WebUI it is one row with the sizes of the picture.
+    """
     if not travel.travels:
         (only,) = travel.prompts
         return known[only].repeat_frames(animation.num_frames)
-    blend = BLENDS[animation.prompt_blend]
 
-    def of(part: Callable[[Conditioning], torch.Tensor]) -> torch.Tensor:
+    def of(part: Callable[[Conditioning], torch.Tensor], blend: Blend) -> torch.Tensor:
         return torch.cat([blended(frame, lambda one: part(known[one]), blend) for frame in travel.frames])
 
+    tokens = of(lambda row: row.tokens, BLENDS[animation.prompt_blend])
     pooled = next(iter(known.values())).pooled is not None
-    return Conditioning(of(lambda row: row.tokens), of(lambda row: row.pooled) if pooled else None)
+    return Conditioning(tokens, of(lambda row: row.pooled, lerp) if pooled else None)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from animatediff_ext.params import Animation, Context, Output
-from animatediff_ext.standalone.told import encoded
+from animatediff_ext.standalone.frame_conditioning import encoded
 from animatediff_ext.travel import BLENDS, TravelError
 
 
@@ -13,29 +13,29 @@ def clip(num_frames=4, blend="slerp", **context):
 
 
 def test_a_prompt_that_stays_is_told_to_every_frame(spatial):
-    told = encoded(spatial, "cat", "dog", clip(3))
-    rows = spatial.encode_text(["dog", "cat"]).repeat_frames(3)
-    assert torch.equal(told.tokens, rows.tokens)
-    assert told.pooled is None or torch.equal(told.pooled, rows.pooled)
+    rows = encoded(spatial, "cat", "dog", clip(3))
+    expected = spatial.encode_text(["dog", "cat"]).repeat_frames(3)
+    assert torch.equal(rows.tokens, expected.tokens)
+    assert rows.pooled is None or torch.equal(rows.pooled, expected.pooled)
 
 
 @pytest.mark.parametrize("blend", BLENDS)
 def test_frames_between_two_keys_lie_between_their_prompts(spatial, blend):
-    told = encoded(spatial, "0: cat\n4: dog", "red", clip(blend=blend))
+    rows = encoded(spatial, "0: cat\n4: dog", "red", clip(blend=blend))
     cat, dog, red = (spatial.encode_text([text]) for text in ("cat", "dog", "red"))
-    torch.testing.assert_close(told.tokens[:4], red.tokens.expand(4, -1, -1))
+    torch.testing.assert_close(rows.tokens[:4], red.tokens.expand(4, -1, -1))
     for frame in range(4):
         expected = BLENDS[blend](cat.tokens[0], dog.tokens[0], frame / 4)
-        torch.testing.assert_close(told.tokens[4 + frame], expected)
-        if told.pooled is not None:
-            torch.testing.assert_close(told.pooled[4 + frame], BLENDS[blend](cat.pooled[0], dog.pooled[0], frame / 4))
+        torch.testing.assert_close(rows.tokens[4 + frame], expected)
+        if rows.pooled is not None:
+            torch.testing.assert_close(rows.pooled[4 + frame], torch.lerp(cat.pooled[0], dog.pooled[0], frame / 4))
 
 
 def test_both_prompts_travel_and_have_one_length(spatial):
     long = " ".join(["cat"] * 80)
-    told = encoded(spatial, f"0: {long}\n2: dog", "0: red\n2: dog", clip())
-    assert told.tokens.shape[:2] == (8, 2 * 77)
-    torch.testing.assert_close(told.tokens[3], told.tokens[7])
+    rows = encoded(spatial, f"0: {long}\n2: dog", "0: red\n2: dog", clip())
+    assert rows.tokens.shape[:2] == (8, 2 * 77)
+    torch.testing.assert_close(rows.tokens[3], rows.tokens[7])
 
 
 def test_without_guidance_the_negative_prompt_is_not_computed(spatial):
@@ -43,16 +43,16 @@ def test_without_guidance_the_negative_prompt_is_not_computed(spatial):
 
 
 def test_a_weight_travels(spatial):
-    told = encoded(spatial, "0: red (cat:0→1)", "", clip(5), cfg=1)
+    rows = encoded(spatial, "0: red (cat:0→1)", "", clip(5), cfg=1)
     ends = [spatial.encode_text([text]).tokens[0] for text in ("red (cat:0)", "red (cat:1)")]
-    torch.testing.assert_close(told.tokens[1], torch.lerp(*ends, 0.25))
-    torch.testing.assert_close(told.tokens[4], ends[1])
+    torch.testing.assert_close(rows.tokens[1], torch.lerp(*ends, 0.25))
+    torch.testing.assert_close(rows.tokens[4], ends[1])
 
 
 def test_times_go_by_the_rate_and_loops_close(loaded):
     animation = Animation(num_frames=8, context=Context(closed_loop="R+P"), output=Output(fps=4)).resolved()
-    told = encoded(loaded["SD 1.5"], "0: cat\n1s: dog", "", animation, cfg=1)
-    torch.testing.assert_close(told.tokens[6], told.tokens[2])
+    rows = encoded(loaded["SD 1.5"], "0: cat\n1s: dog", "", animation, cfg=1)
+    torch.testing.assert_close(rows.tokens[6], rows.tokens[2])
 
 
 def test_what_may_be_meant_otherwise_is_said_once(loaded):
