@@ -13,9 +13,9 @@ from animatediff_ext.toy.scene import COLOURS, HEADINGS, SIDE, Scene
 
 WHITE, BLACK = np.array([1.0, 1.0, 1.0]), np.array([0.05, 0.05, 0.08])
 TAIL_LIGHT, STEEPNESS = 0.1, 1.0
-"""Bodies are this bright at the tail and 1 at the head, and change within a radius around the middle: a heading that can
-be seen from afar, before the eyes can. A gentle slope from tail to head was too little for the base model, which learnt
-colours and shapes in 3,500 steps and of headings nothing."""
+"""Bodies are this bright at the tail and 1 at the head, and change within a radius around the middle: a heading that
+can be seen from afar, before the eyes can. A gentle slope from tail to head was too little for the base model, which
+learnt colours and shapes in 3,500 steps and of headings nothing."""
 
 # Distances to the edge in radii, negative inside; x and y in radii from the middle.
 OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
