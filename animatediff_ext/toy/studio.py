@@ -19,7 +19,7 @@ from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.standalone.lora import load_whole_lora, loras_added
 from animatediff_ext.standalone.sampling import animate
 from animatediff_ext.standalone.spatial import SpatialModel
-from animatediff_ext.toy.files import SHIPPED
+from animatediff_ext.toy.files import BASE, MOTION, SHIPPED
 from animatediff_ext.toy.scene import CLIP_FRAMES, SIDE
 
 HOW = {"num_steps": 20, "cfg": 3.0, "sampler": "DDIM"}
@@ -27,9 +27,14 @@ HOW = {"num_steps": 20, "cfg": 3.0, "sampler": "DDIM"}
 
 
 class Studio:
-    """The files of one folder, loaded when they are needed first."""
+    """The files of one folder, loaded when they are needed first. Raises `FileNotFoundError` where there are none."""
 
     def __init__(self, folder: Path = SHIPPED):
+        missing = [name for name in (BASE, MOTION) if not (folder / name).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{folder} has no {' and no '.join(missing)}: `python -m animatediff_ext toy build` makes them."
+            )
         self.folder = folder
         self.image_model = cache(self._image_model)
         self.motion = cache(self._motion)

@@ -111,7 +111,12 @@ def test_every_option_of_sampling_reaches_the_engine(least, calls, models, tmp_p
     (call,) = calls
     animation = call["animation"]
     assert (call["width"], call["height"], call["num_steps"], call["cfg"], call["seed"]) == (64, 32, 7, 3, 9)
-    assert (call["sampler"], call["start"].strength, call["streams_at_once"], call["rows"]) == ("Euler a", 0.5, 1, 2)
+    assert (call["sampler"], call["start"].strength, call["streams_at_once"], call["rows"]) == (
+        "Euler a",
+        0.5,
+        1,
+        2 * 3,
+    )
     assert call["start"].latents.shape == (3, 4, 4, 8)
     assert (animation.context.closed_loop, animation.context.length, animation.num_frames) == ("N", 2, 3)
     assert animation.free_init.enabled
@@ -121,7 +126,12 @@ def test_every_option_of_sampling_reaches_the_engine(least, calls, models, tmp_p
 def test_every_option_of_the_model_reaches_it(least, calls, models, tmp_path, monkeypatch):
     seen = []
     original = clip_module.encoded
-    monkeypatch.setattr(clip_module, "encoded", lambda *call: seen.append(call[1:]) or original(*call))
+
+    def encoded(*call, **how):
+        seen.append((*call[1:3], how["clip_skip"], how["cfg"]))
+        return original(*call, **how)
+
+    monkeypatch.setattr(clip_module, "encoded", encoded)
     folder = models["SD 1.5"][0]
     options = ["--prompt", "cat", "--negative", "dog", "--clip-skip", "2", "--vae", folder / "vae", "--cfg", "2"]
     options += ["--tokenizer", folder / "tokenizer", "--prediction", "v", "--dtype", "bfloat16", "--format", "txt"]

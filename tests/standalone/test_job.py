@@ -58,6 +58,7 @@ CHANGED = {
     "latent_power_last": 3,
     "latent_scale_last": 8,
     "request_id": "abc",
+    "prompt_blend": "lerp",
     "context_schedule": "static",
     "context_weights": "flat",
 }

@@ -62,6 +62,7 @@ CHANGED = {
     "latent_power_last": 3,
     "latent_scale_last": 9,
     "request_id": "job-1",
+    "prompt_blend": "lerp",
     "context_schedule": "static",
     "context_weights": "flat",
 }
