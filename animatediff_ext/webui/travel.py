@@ -52,26 +52,28 @@ class PromptTravel:
             conds = get_conds(function, prompts, *args, **kwargs)
             return _frames(travel, conds, BLENDS[self._animation.prompt_blend])
 
-        def parse_once():
+        def parse_each_once():
+            with _mistakes_said():
+                travels = self._parsed(self._p.prompts[0], negative=False)[0].travels
             parse()
-            for name in ("extra_network_data", "hr_extra_network_data"):
-                _each_once(getattr(self._p, name, None))
+            if travels:
+                for name in ("extra_network_data", "hr_extra_network_data"):
+                    _each_once(getattr(self._p, name, None))
 
-        changes.change(self._p, get_conds_with_caching=get_conds_of_frames, parse_extra_network_prompts=parse_once)
+        changes.change(self._p, get_conds_with_caching=get_conds_of_frames, parse_extra_network_prompts=parse_each_once)
 
     def before_batch(self) -> None:
         """Say what may not be meant as it was understood."""
         p = self._p
         first = p.iteration * self._animation.num_frames
         prompts = {
-            "prompt": p.prompts[0],
-            "negative prompt": p.negative_prompts[0],
-            "hires prompt": (getattr(p, "all_hr_prompts", None) or p.prompts)[first:][:1],
-            "negative hires prompt": (getattr(p, "all_hr_negative_prompts", None) or p.negative_prompts)[first:][:1],
+            "prompt": p.all_prompts[first],
+            "negative prompt": p.all_negative_prompts[first],
+            "hires prompt": (getattr(p, "all_hr_prompts", None) or p.all_prompts)[first],
+            "negative hires prompt": (getattr(p, "all_hr_negative_prompts", None) or p.all_negative_prompts)[first],
         }
         said = set()
         for name, text in prompts.items():
-            text = text if isinstance(text, str) else "".join(text)
             if text in said:
                 continue
             said.add(text)

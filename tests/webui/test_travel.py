@@ -137,6 +137,17 @@ def test_a_lora_in_every_key_is_one_lora(host):
     assert known == [[["x", "0.5"], ["y", "1"]]]
 
 
+def test_in_a_prompt_that_stays_tags_are_the_webuis_affair(host):
+    known = []
+
+    def process_batch(p, *_, **__):
+        known.append([network.items for network in p.extra_network_data["lora"]])
+
+    prompt = "a cat <lora:x:0.5> <lora:x:0.2>"
+    host.generate({}, prompt=prompt, scripts=[script(host, process_batch=process_batch)])
+    assert known == [[["x", "0.5"], ["x", "0.2"]]]
+
+
 def test_a_closed_loop_closes_the_prompt(host, seen):
     host.generate({"closed_loop": "R+P", "video_length": 8}, prompt=TRAVELLING)
     torch.testing.assert_close(seen[-1][0][6], between(host, "a cat", "a dog", 0.5))
