@@ -21,6 +21,7 @@ from animatediff_ext.standalone import clip as clip_module
 from animatediff_ext.standalone.devices import device_of, dtype_of
 from animatediff_ext.standalone.models import Models, Recent
 from animatediff_ext.standalone.processes import Process, this_process
+from tests import command_line
 
 SMALL = ["--size", "32x32", "--frames", "3", "--steps", "2", "--cfg", "1"]
 ROOT = Path(__file__).parent.parent.parent
@@ -267,14 +268,7 @@ def test_processes_share_the_jobs(least, tmp_path, calls, monkeypatch):
 
 def test_under_torchrun_a_job_that_fails_does_not_stop_the_other_process(least, tmp_path):
     jobs = write_jobs(tmp_path, {"init": "missing.png"}, {"name": "second", "steps": 40, "format": "gif"})
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, "-m", "animatediff_ext", "generate", *least, "--jobs", str(jobs)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    done = command_line.torchrun("generate", *least, "--jobs", jobs, processes=2)
     assert done.returncode == 1
     assert "Line 1: " in done.stderr
     assert files_in(tmp_path / "out") == ["second.gif"]
@@ -373,19 +367,14 @@ def test_more_frames_than_the_video_has_say_so(least, tmp_path, calls, capsys):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_a_stop_leaves_what_is_finished_and_nothing_half_written(number, least, tmp_path):
     jobs = write_jobs(tmp_path, {"name": "first", "steps": 1}, {"name": "second", "steps": 900})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "animatediff_ext", "generate", *least, "--jobs", str(jobs)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for expected in ("first.gif", "first.mp4"):
-        assert process.stdout.readline().strip().endswith(expected)
+    command = command_line.Command("generate", *least, "--jobs", jobs)
+    while command.is_running() and command.out.count("\n") < 2:
+        time.sleep(0.01)
+    assert [Path(line).name for line in command.out.splitlines()] == ["first.gif", "first.mp4"]
     time.sleep(0.5)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    command.send(number)
+    assert command.wait(60) == 130
+    err = command.error
     assert "Stopped. What was finished is there; the same command goes on from it." in err
     assert "Traceback" not in err
     assert files_in(tmp_path / "out") == ["first.gif", "first.mp4"]

@@ -3,13 +3,12 @@
 A few clips of fixed seeds stand for the many of docs/claim.md, so thresholds leave room for those few.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from animatediff_ext.__main__ import main
 from animatediff_ext.media import probe, read_frames
 from animatediff_ext.toy.claim import all_cases, cases_without_colour, heading_accuracy, mean, still, zoom
 from animatediff_ext.toy.demo import MODELS, PROMPTS, demo
@@ -118,22 +117,7 @@ def test_generate_makes_the_clip_that_the_studio_makes(studio, tmp_path):
     prompt = "a red circle moving right"
     files = [f"--checkpoint={SHIPPED / BASE}", f"--motion-module={SHIPPED / MOTION}"]
     how = ["--size=64x64", "--steps=20", "--cfg=3", "--seed=7", "--frames=16", "--format=png"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "animatediff_ext",
-            "generate",
-            *files,
-            *how,
-            f"--prompt={prompt}",
-            f"--output={tmp_path}",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    assert main(["generate", *files, *how, f"--prompt={prompt}", f"--output={tmp_path}"]) == 0
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     frames = np.stack(list(read_frames(folder)))
     expected = studio.clip(BASE, MOTION, prompt, 7)

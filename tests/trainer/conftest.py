@@ -67,6 +67,10 @@ class Runs:
         options = self.options | {name.replace("__", "."): value for name, value in changed.items()}
         return [f"{name}={value}" for name, value in options.items()]
 
+    def words(self, **changed) -> list[str]:
+        """The same for a command line."""
+        return [word for setting in self.settings(**changed) for word in ("--set", setting)]
+
     def config(self, stage: str, **changed) -> Config:
         return read_config(stage, None, self.settings(**changed))
 

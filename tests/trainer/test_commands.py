@@ -11,7 +11,7 @@ from animatediff_ext.motion import FAMILIES
 from animatediff_ext.trainer.config import SECTIONS, TRAINABLE_FAMILIES, Config, options
 from animatediff_ext.trainer.config_file import STAGES, as_text, commented, config_of, flat_values, read_config
 from animatediff_ext.trainer.error import TrainError
-from tests.trainer.commands import environment, with_settings
+from tests.command_line import environment
 
 SHOWN = {"validate__every": 1, "validate__prompts": '["a cat"]'}
 
@@ -134,7 +134,7 @@ def test_init_writes_a_new_file_and_never_over_one(tmp_path, capsys):
 
 
 def test_check_shows_the_run_its_size_and_its_data_and_trains_nothing(runs, capsys):
-    words = with_settings(runs.settings(optim__lr=5e-5, sample__batch=2))
+    words = runs.words(optim__lr=5e-5, sample__batch=2)
     assert main(["train", "check", "motion", *words, "--processes", "2"]) == 0
     shown = capsys.readouterr().out
     for part in (
@@ -177,7 +177,7 @@ def test_check_counts_the_parameters_and_less_memory_with_checkpointing(runs):
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence_and_status_1(runs, capsys, stage, changed, words):
-    assert main(["train", stage, *with_settings(runs.settings(**changed))]) == 1
+    assert main(["train", stage, *runs.words(**changed)]) == 1
     message = capsys.readouterr().err
     assert words in message
     assert message.count("animatediff_ext: ") == 1
@@ -185,9 +185,9 @@ def test_what_cannot_be_trained_is_one_sentence_and_status_1(runs, capsys, stage
 
 
 def test_a_file_of_another_kind_is_named_for_what_it_is(runs, motion_module, capsys):
-    assert main(["train", "motion", *with_settings(runs.settings(base__checkpoint=motion_module))]) == 1
+    assert main(["train", "motion", *runs.words(base__checkpoint=motion_module)]) == 1
     assert "motion module" in capsys.readouterr().err
-    assert main(["train", "motion", *with_settings(runs.settings(adapter__path=motion_module))]) == 1
+    assert main(["train", "motion", *runs.words(adapter__path=motion_module)]) == 1
     assert "is a motion module, not a LoRA" in capsys.readouterr().err
 
 
@@ -195,17 +195,17 @@ def test_a_missing_caption_is_an_error_that_names_the_clip(runs, tmp_path, capsy
     folder = tmp_path / "bare"
     folder.mkdir()
     (folder / "clip.mp4").write_bytes((clips / "clip0.mp4").read_bytes())
-    assert main(["train", "motion", *with_settings(runs.settings(data__path=folder))]) == 1
+    assert main(["train", "motion", *runs.words(data__path=folder)]) == 1
     assert "clip.mp4" in capsys.readouterr().err
-    settings = runs.settings(data__path=folder, data__caption="a disc", run__steps=1)
-    assert main(["train", "motion", *with_settings(settings)]) == 0
+    words = runs.words(data__path=folder, data__caption="a disc", run__steps=1)
+    assert main(["train", "motion", *words]) == 0
 
 
 @pytest.mark.parametrize(("name", "package"), [("adamw8bit", "bitsandbytes"), ("prodigy", "prodigyopt")])
 def test_an_optimizer_whose_package_is_missing_says_so(runs, monkeypatch, capsys, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.optim", None)
-    assert main(["train", "motion", *with_settings(runs.settings(optim__name=name))]) == 1
+    assert main(["train", "motion", *runs.words(optim__name=name)]) == 1
     assert f"pip install {package}" in capsys.readouterr().err
 
 
@@ -220,7 +220,7 @@ def test_help_needs_neither_torch_nor_diffusers(tmp_path):
 
 def test_a_missing_package_says_what_to_install(runs):
     code = "import sys; sys.modules['diffusers'] = None; from animatediff_ext.__main__ import main; sys.exit(main())"
-    words = ["train", "motion", *with_settings(runs.settings())]
+    words = ["train", "motion", *runs.words()]
     done = subprocess.run([sys.executable, "-c", code, *words], env=environment(), capture_output=True, text=True)
     assert done.returncode == 1
     assert "training needs the package diffusers: `pip install" in done.stderr
@@ -232,7 +232,7 @@ def test_ctrl_c_before_the_run_is_no_traceback(runs, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("animatediff_ext.trainer.run.gather", interrupted)
-    assert main(["train", "motion", *with_settings(runs.settings())]) == 130
+    assert main(["train", "motion", *runs.words()]) == 130
 
 
 def test_our_own_mistakes_keep_their_traceback(runs, monkeypatch):
@@ -241,7 +241,7 @@ def test_our_own_mistakes_keep_their_traceback(runs, monkeypatch):
 
     monkeypatch.setattr("animatediff_ext.trainer.run.gather", broken)
     with pytest.raises(ValueError, match="zip"):
-        main(["train", "motion", *with_settings(runs.settings())])
+        main(["train", "motion", *runs.words()])
 
 
 def test_the_default_configuration_is_one(capsys):

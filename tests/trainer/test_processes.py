@@ -3,13 +3,12 @@
 import json
 import os
 import socket
-import subprocess
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.trainer import commands
+from tests import command_line
 from tests.trainer.drawn import write_clips
 
 # Rounding must stay rounding. Adam divides by gradients, however small they are; and at 64 pixels the lowest level of
@@ -17,12 +16,14 @@ from tests.trainer.drawn import write_clips
 STEADY = {"optim__epsilon": 1e-3, "sample__buckets": '["128x128x2"]'}
 
 
-def losses_and_weights(runs, name, *, processes=1, **options):
+def losses_and_weights(runs, name, *, processes=1, launcher=False, **options):
     output = runs.folder / name
-    settings = runs.settings(run__output=output, log__every=1, export__dtype="float32", **options)
-    code, printed, errors = commands.run(
-        options.pop("stage", "motion"), *commands.with_settings(settings), processes=processes
-    )
+    words = runs.words(run__output=output, log__every=1, export__dtype="float32", **options)
+    if launcher:
+        done = command_line.torchrun("train", "motion", *words, processes=processes)
+        code, printed, errors = done.returncode, done.stdout, done.stderr
+    else:
+        code, printed, errors = command_line.run("train", "motion", *words, processes=processes)
     assert code == 0, errors
     lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     return [line["loss"] for line in lines], load_file(printed.split()[0])
@@ -38,7 +39,7 @@ def assert_close(one, other):
 def test_two_processes_are_one_with_twice_the_batch_or_twice_the_parts(runs):
     """Gradient, norm and update, with caption drop-out, noise and timesteps of each clip."""
     options = STEADY | {"run__steps": 4, "sample__caption_dropout": 0.5}
-    two = losses_and_weights(runs, "two", processes=2, **options)
+    two = losses_and_weights(runs, "two", processes=2, launcher=True, **options)
     batch = losses_and_weights(runs, "batch", sample__batch=2, **options)
     parts = losses_and_weights(runs, "parts", sample__accumulate=2, **options)
     assert_close(two, batch)
@@ -67,8 +68,8 @@ def test_a_clip_that_one_process_cannot_read_does_not_part_them(runs, tmp_path):
     """All go on with as many steps, and it is named once."""
     folder = write_clips(tmp_path / "some", 4)
     rotten(runs, folder, [2])
-    settings = runs.settings(data__path=folder, run__steps=8, sample__max_bad=1, log__every=1)
-    code, _, errors = commands.run("motion", *commands.with_settings(settings), processes=2)
+    words = runs.words(data__path=folder, run__steps=8, sample__max_bad=1, log__every=1)
+    code, _, errors = command_line.run("train", "motion", *words, processes=2)
     assert code == 0, errors
     assert errors.count("stands in for") == 1
     assert "some/clip2.mp4" in errors
@@ -78,8 +79,8 @@ def test_a_clip_that_one_process_cannot_read_does_not_part_them(runs, tmp_path):
 def test_too_many_bad_clips_stop_all_processes_with_a_list(runs, tmp_path):
     folder = write_clips(tmp_path / "some", 4)
     rotten(runs, folder, [1, 2])
-    settings = runs.settings(data__path=folder, run__steps=20, sample__max_bad=1)
-    code, _, errors = commands.run("motion", *commands.with_settings(settings), processes=2)
+    words = runs.words(data__path=folder, run__steps=20, sample__max_bad=1)
+    code, _, errors = command_line.run("train", "motion", *words, processes=2)
     assert code != 0
     assert "2 clips cannot be read, and sample.max_bad is 1: some/clip" in errors
 
@@ -89,8 +90,8 @@ def test_what_only_one_process_knows_is_said_too(runs, tmp_path):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"no model")
     options = {"validate__every": 2, "validate__prompts": '["a cat"]', "validate__steps": 1, "run__steps": 2}
-    settings = runs.settings(validate__checkpoints=f'["{broken}"]', **options)
-    code, _, errors = commands.run("motion", *commands.with_settings(settings), processes=2)
+    words = runs.words(validate__checkpoints=f'["{broken}"]', **options)
+    code, _, errors = command_line.run("train", "motion", *words, processes=2)
     assert code == 0, errors
     assert errors.count(f"No validation clips on {broken}") == 1
 
@@ -98,7 +99,7 @@ def test_what_only_one_process_knows_is_said_too(runs, tmp_path):
 @pytest.mark.parametrize("kind", ["missing checkpoint", "no clips"])
 def test_a_mistake_is_said_once_by_all_processes_together(runs, tmp_path, kind):
     wrong = {"base__checkpoint": tmp_path / "no"} if kind == "missing checkpoint" else {"data__path": tmp_path / "no"}
-    code, _, errors = commands.run("motion", *commands.with_settings(runs.settings(**wrong)), processes=2)
+    code, _, errors = command_line.run("train", "motion", *runs.words(**wrong), processes=2)
     assert code != 0
     assert errors.count("animatediff_ext: ") == 1
 
@@ -108,14 +109,9 @@ def test_a_taken_port_is_said_in_a_sentence(runs):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1]), "WORLD_SIZE": "2", "RANK": "0"}
-        done = subprocess.run(
-            commands.train_command("motion", *commands.with_settings(runs.settings())),
-            env=commands.environment() | where,
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
-    assert done.returncode == 1
-    assert f"Port {where['MASTER_PORT']} is taken" in done.stderr
-    assert "Traceback" not in done.stderr
+        port = str(taken.getsockname()[1])
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": "0"}
+        code, _, errors = command_line.run("train", "motion", *runs.words(), variables=where)
+    assert code == 1
+    assert f"Port {port} is taken" in errors
+    assert "Traceback" not in errors

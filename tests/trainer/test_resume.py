@@ -17,8 +17,8 @@ from animatediff_ext.trainer.config_file import flat_values
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.run import train
 from animatediff_ext.trainer.state import load_state, save_state, set_aside, states_folder, states_in
+from tests import command_line
 from tests.models.golden import relative_error
-from tests.trainer import commands
 from tests.trainer.comparing import assert_same, prediction, state_of
 
 STAGES = {
@@ -65,16 +65,17 @@ def test_with_the_cache_filled_before_or_during_the_run_it_is_the_same(runs):
     assert_same(state_of(runs.folder / "filling", 4), state_of(runs.folder / "reading", 4))
 
 
-def killed_at_step(process, output, step, *, signal_number):
-    """Wait until a state of that step is there, then send the signal."""
+def sent_at_step(number, words, output, step):
+    """Start the command, wait until a state of that step is there, then send the signal: how it ended."""
+    command = command_line.Command("train", *words)
     wanted = states_folder(output) / f"step-{step:08d}.state"
     deadline = time.monotonic() + 90
     while not wanted.exists():
-        assert process.poll() is None, process.communicate()[1]
+        assert command.is_running(), command.error
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal_number)
-    return process.communicate(timeout=60)
+    command.send(number)
+    return command.wait(60), command.error
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -85,10 +86,10 @@ def test_killed_half_way_it_resumes_to_the_same_file(runs, motion_module, stage)
     straight = train(stage, runs.config(stage, run__output=runs.folder / "straight", **options))
 
     output = runs.folder / "killed"
-    words = [stage, *commands.with_settings(runs.settings(run__output=output, **options))]
-    killed_at_step(commands.started(*words), output, 4, signal_number=signal.SIGKILL)
+    words = [stage, *runs.words(run__output=output, **options)]
+    assert sent_at_step(signal.SIGKILL, words, output, 4)[0] == -signal.SIGKILL
     assert not list(output.glob("*.safetensors"))
-    code, printed, errors = commands.run(*words, "--resume", "auto")
+    code, printed, errors = command_line.run("train", *words, "--resume", "auto")
     assert code == 0, errors
     assert "Going on after step" in errors
     for file, line in zip(straight, printed.split(), strict=True):
@@ -107,10 +108,9 @@ def test_what_was_trained_in_one_command_changes_what_a_unet_predicts(runs, base
 
 def test_sigterm_saves_a_state_and_exits_cleanly(runs):
     output = runs.folder / "run"
-    words = ["motion", *commands.with_settings(runs.settings(run__steps=500, checkpoint__every=2))]
-    process = commands.started(*words)
-    _, errors = killed_at_step(process, output, 2, signal_number=signal.SIGTERM)
-    assert process.returncode == 0, errors
+    words = ["motion", *runs.words(run__steps=500, checkpoint__every=2)]
+    code, errors = sent_at_step(signal.SIGTERM, words, output, 2)
+    assert code == 0, errors
     assert "Stopped by SIGTERM after step" in errors
     assert "Traceback" not in errors
     newest = states_in(states_folder(output))[-1]
@@ -138,8 +138,8 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_state_before(tmp_path, monkey
 
 def test_killed_while_it_saves_all_the_time_there_is_always_a_whole_state(runs):
     output = runs.folder / "run"
-    words = ["motion", *commands.with_settings(runs.settings(run__steps=500, checkpoint__every=1, checkpoint__keep=1))]
-    killed_at_step(commands.started(*words), output, 3, signal_number=signal.SIGKILL)
+    words = ["motion", *runs.words(run__steps=500, checkpoint__every=1, checkpoint__keep=1)]
+    sent_at_step(signal.SIGKILL, words, output, 3)
     states = states_in(states_folder(output))
     assert states
     assert load_state(states[-1], stage="motion")["step"] >= 3

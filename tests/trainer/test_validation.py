@@ -10,6 +10,7 @@ from animatediff_ext.trainer.run import train
 from animatediff_ext.trainer.state import states_folder, states_in
 from animatediff_ext.trainer.stop import StopWish
 from animatediff_ext.trainer.validation import Validation
+from tests import command_line
 from tests.models.spatial import write_file
 from tests.trainer.comparing import assert_same, state_of
 
@@ -141,11 +142,8 @@ def test_held_out_clips_are_not_trained_on(runs):
 
 
 def test_two_processes_share_the_clips(runs, personalised):
-    from tests.trainer import commands
-
     options = WATCHED | {"validate__checkpoints": f'["{personalised}"]', "validate__clips": 2, "run__steps": 2}
-    settings = runs.settings(**options)
-    code, _, errors = commands.run("motion", *commands.with_settings(settings), processes=2)
+    code, _, errors = command_line.run("train", "motion", *runs.words(**options), processes=2)
     assert code == 0, errors
     assert len(list((runs.folder / "run" / "validation").rglob("*.gif"))) == 4
     assert '"validation_loss"' in (runs.folder / "run" / "log.jsonl").read_text()
