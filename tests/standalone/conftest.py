@@ -21,7 +21,12 @@ def connections(monkeypatch):
         attempts.append(address)
         raise OSError("there is no network in tests")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    connect = socket.socket.connect
+
+    def within_the_machine(this, address):
+        return connect(this, address) if this.family == getattr(socket, "AF_UNIX", None) else refuse(address)
+
+    monkeypatch.setattr(socket.socket, "connect", within_the_machine)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     return attempts
 
