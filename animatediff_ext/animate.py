@@ -6,16 +6,20 @@ model which step it is and which UNet will be called.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import torch
 from torch import nn
 
 from animatediff_ext.context import SCHEDULES, WEIGHTS, Window, fused
-from animatediff_ext.inject import Injection, Placement, ScheduleOverride, injected
+from animatediff_ext.direct import Director, LoraWeight
+from animatediff_ext.formats import LoraFile
+from animatediff_ext.inject import Direction, Injection, Placement, ScheduleOverride, injected, memory
+from animatediff_ext.inject.attach import Blend
 from animatediff_ext.inject.rows import RowLayout
 from animatediff_ext.motion import MotionModel
+from animatediff_ext.motion_loras import loras_attached
 from animatediff_ext.params import Animation, Context
 from animatediff_ext.setting import SettingsError
 
@@ -38,14 +42,23 @@ def _schedule_name(context: Context) -> str:
     return "uniform" if context.schedule == "uniform" and context.closed_loop == "N" else "looped"
 
 
-def check_context(animation: Animation, motion: MotionModel) -> None:
-    """Raises `SettingsError` if a window is longer than the motion module's position table."""
+def check_motion(animation: Animation, blend: Blend) -> None:
+    """Raises `SettingsError` for settings of a resolved animation that these motion models cannot follow."""
+    Director(animation)
     length = min(animation.context.length, animation.num_frames)
-    known = motion.config.num_positions
-    if length > known:
+    for motion, _ in blend:
+        known = motion.config.num_positions
+        if length > known and animation.motion.positions == "refuse":
+            raise SettingsError(
+                f"Context batch size is {animation.context.length}, but the motion module "
+                f"({motion.config.family.title}) knows {known} positions: set it to at most {known}, or choose what "
+                "is beyond them (motion_positions: stretch, interpolate or cap)."
+            )
+    schedules = {motion.config.family.schedule: motion.config.family.title for motion, _ in blend}
+    if len(schedules) > 1:
         raise SettingsError(
-            f"Context batch size is {animation.context.length}, but the motion module ({motion.config.family.title}) "
-            f"knows {known} positions: set it to at most {known}."
+            f"{' and '.join(schedules.values())} cannot be blended, since they were trained on different noise: choose "
+            "two motion modules of one family."
         )
 
 
@@ -55,22 +68,29 @@ class Session:
     def __init__(
         self,
         animation: Animation,
-        motion: MotionModel,
+        motion: MotionModel | Blend,
         *,
+        loras: Sequence[tuple[LoraFile, LoraWeight]] = (),
         streams_at_once: int | None = None,
         before_call: Callable[[], None] | None = None,
     ):
-        check_context(animation, motion)
         self.animation = animation
-        self.motion = motion
+        self._blend: Blend = [(motion, 1.0)] if isinstance(motion, MotionModel) else list(motion)
+        check_motion(animation, self._blend)
         self.step = 0
+        self.progress = 0.0
+        """Share of the steps that are done."""
+        self._director = Director(animation)
         self._streams_at_once = streams_at_once
         self._before_call = before_call
         self._unet: nn.Module | None = None
         self._injection: Injection | None = None
         self._attached = ExitStack()
-        self._placement = Placement(motion)
+        self._placements = [Placement(model) for model, _ in self._blend]
         self._schedules: dict[int, ScheduleOverride] = {}
+        self._loras = loras
+        self._in_views = animation.context.long_clips == "views"
+        self._fitting: dict[tuple[int, int, int], bool] = {}
 
     def __enter__(self) -> Session:
         return self
@@ -80,7 +100,8 @@ class Session:
         for override in self._schedules.values():
             override.restore()
         self._schedules.clear()
-        self._placement.back()  # between samplings, graphics memory belongs to the host
+        for placement in self._placements:
+            placement.back()  # between samplings, graphics memory belongs to the host
 
     def attach(self, unet: nn.Module, *, device: torch.device, dtype: torch.dtype) -> None:
         """Put the motion modules into this UNet, if they are not in it already; out of the one where they were.
@@ -90,18 +111,52 @@ class Session:
         if unet is self._unet:
             return
         self.detach()
-        self._placement.to(device, dtype)
+        for placement in self._placements:
+            placement.to(device, dtype)
         self._injection = self._attached.enter_context(
             injected(
                 unet,
-                self.motion,
+                self._blend,
                 num_frames=self.animation.num_frames,
-                windows=lambda: windows_of(self.animation.context, self.animation.num_frames, self.step),
+                windows=self._windows,
+                direction=self._direction,
                 streams_at_once=self._streams_at_once,
                 before_call=self._before_call,
             )
         )
-        self._unet = unet
+        how = {"injection": self._injection, "progress": lambda: self.progress, "device": device, "dtype": dtype}
+        self._attached.enter_context(loras_attached(unet, self._blend, self._loras, **how))
+        self._unet, self._device, self._dtype = unet, device, dtype
+
+    def at_step(self, step: int, num_steps: int, *, num_rows: int, height: int, width: int) -> None:
+        """Say which step comes next, the first one being 0, and how large its call is; sizes are of the latent."""
+        self.step, self.progress = step, min(step / num_steps, 1.0)
+        if self.animation.context.long_clips == "auto" and self._is_long:
+            size = (min(num_rows, self._rows_at_once or num_rows), height, width)
+            if size not in self._fitting:  # asked once, so that all steps of a clip go the same way
+                call = dict(zip(("num_rows", "height", "width"), size, strict=True))
+                self._fitting[size] = memory.fits(self._unet, device=self._device, dtype=self._dtype, **call)
+            self._in_views = self._fitting[size]
+
+    @property
+    def _rows_at_once(self) -> int | None:
+        return self._streams_at_once and self._streams_at_once * self.animation.num_frames
+
+    @property
+    def _is_long(self) -> bool:
+        return self.animation.num_frames > self.animation.context.length
+
+    def _windows(self) -> list[Window]:
+        if self._in_views:
+            num_frames = self.animation.num_frames
+            return [Window(tuple(range(num_frames)), (1.0,) * num_frames)]
+        return windows_of(self.animation.context, self.animation.num_frames, self.step)
+
+    def _direction(self) -> Direction:
+        views = ()
+        if self._in_views and self._is_long:
+            views = windows_of(self.animation.context, self.animation.num_frames, self.step)
+        return self._director.direction(self.progress, views)
 
     def detach(self) -> None:
         self._unet = self._injection = None
@@ -112,7 +167,9 @@ class Session:
 
         ``derive`` is called after a change, for what the host makes of the schedule.
         """
-        override = self._schedules.setdefault(id(model), ScheduleOverride(model, self.motion.config.family.schedule))
+        override = self._schedules.setdefault(
+            id(model), ScheduleOverride(model, self._blend[0][0].config.family.schedule)
+        )
         return override.apply(derive)
 
     def use_rows(self, layout: RowLayout) -> None:

@@ -40,6 +40,8 @@ class Setting:
     """In infotexts, where the old extension writes and reads it."""
     own_infotext: bool = False
     """In infotexts, in an entry of our own, where it is not as by default."""
+    number: bool = False
+    """Of a text: a number will do as well."""
     img2img_only: bool = False
     info: str = ""
     path: str = ""
@@ -108,6 +110,8 @@ def _text(known: Setting, value: Any) -> str:
         value = ""
     if isinstance(value, bool):
         value = str(value)
+    if known.number and isinstance(value, (int, float)):
+        value = f"{value:g}"
     if not isinstance(value, str):
         raise SettingsError(f"{_name(known)} is {value!r}: give a text.")
     return _choice(known, value) if known.choices else value

@@ -20,6 +20,7 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import nn
 
 from animatediff_ext.motion.layers import TemporalTransformer
+from animatediff_ext.motion.manner import Manner
 from bench.official import OfficialModule
 
 NUM_FRAMES = 16
@@ -84,7 +85,12 @@ def contenders(channels: int, device: str, dtype: torch.dtype) -> dict[str, Call
     }
     for module in modules.values():
         module.to(device=device, dtype=dtype).eval()
-    return {name: partial(module, num_frames=NUM_FRAMES) for name, module in modules.items()}
+    return {
+        name: partial(module, num_frames=NUM_FRAMES)
+        if name != "ours"
+        else partial(module, manner=Manner(num_frames=NUM_FRAMES))
+        for name, module in modules.items()
+    }
 
 
 def seconds(run: Callable, x: torch.Tensor) -> tuple[float, int]:

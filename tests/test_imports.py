@@ -25,9 +25,10 @@ LAYERS = {  # package or file → what of ours it may import
     "formats": {"setting", "params", "motion", "whole_file"},
     "inject": {"setting", "params", "motion"},
 }
-BELOW = {*LAYERS, "animate", "save"}
+ENGINE = {"direct", "motion_loras", "animate"}
+BELOW = {*LAYERS, *ENGINE, "save"}
 LAYERS |= {
-    "animate": {*LAYERS, "save"},
+    **{name: {*LAYERS, *ENGINE} for name in ENGINE},
     "save": {*LAYERS},
     "webui": BELOW,
     "standalone": BELOW,

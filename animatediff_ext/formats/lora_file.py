@@ -168,11 +168,11 @@ def _layer_and_role(file: TensorFile, name: str) -> tuple[str, str]:
     if not unet and _IN_TEXT_ENCODER.search(name):
         return "", ""
     if match := _MATRIX.fullmatch(rest):  # also of another kind of model, for `LoraFile.for_layers` to name
-        return _usual(match["layer"]), _ROLES[match["role"]]
+        return usual_name(match["layer"]), _ROLES[match["role"]]
     if not unet:  # embeddings, counters of steps
         return "", ""
     if match := _ALPHA.fullmatch(rest):
-        return _usual(match["layer"]), "alpha"
+        return usual_name(match["layer"]), "alpha"
     raise FormatError.about(
         file.path,
         f"has {name} in it, which is not one of a LoRA's two matrices: LyCORIS (LoHa, LoKr …), DoRA and whole weights "
@@ -180,8 +180,8 @@ def _layer_and_role(file: TensorFile, name: str) -> tuple[str, str]:
     )
 
 
-def _usual(layer: str) -> str:
-    """Flat, by diffusers' names in the image model and the official names in motion modules."""
+def usual_name(layer: str) -> str:
+    """The flat name of a layer, by diffusers' names in the image model and the official names in motion modules."""
     name = _from_ldm(flat(layer).replace("_processor_", "_"))
     name = re.sub(r"_to_out$", "_to_out_0", name)
     name = re.sub(

@@ -18,7 +18,7 @@ from animatediff_ext.formats.kind import MOTION_MODULE, kind_of
 from animatediff_ext.formats.recognise import GROUPS_KEY, HEADS_KEY, recognise
 from animatediff_ext.formats.spelling import State, official, to_diffusers
 from animatediff_ext.motion import MotionConfig, MotionModel
-from animatediff_ext.motion.layers import sinusoids
+from animatediff_ext.motion.positions import sinusoids
 from animatediff_ext.whole_file import whole_file
 
 

@@ -1,6 +1,7 @@
 """Motion modules inside somebody else's UNet, for as long as a ``with`` lasts."""
 
 from animatediff_ext.inject.attach import Injection, injected
+from animatediff_ext.inject.direction import Direction
 from animatediff_ext.inject.low_rank import (
     LowRank,
     low_rank_added,
@@ -14,6 +15,7 @@ from animatediff_ext.inject.schedule import ScheduleOverride
 from animatediff_ext.inject.sites import MisfitError, misfit, sites_of
 
 __all__ = [
+    "Direction",
     "Injection",
     "LowRank",
     "MisfitError",

@@ -91,9 +91,13 @@ def _whole(module: nn.Module) -> Layer:
     return Layer(module=module, num_in=module.in_features, num_out=module.out_features)
 
 
+Strength = float | Callable[[torch.Tensor], "float | torch.Tensor"]
+"""A factor; or a function that is asked at each call of a layer, and given its input."""
+
+
 @contextmanager
 def low_rank_added(
-    layers: Mapping[str, Layer], additions: Mapping[str, LowRank], strength: float = 1.0
+    layers: Mapping[str, Layer], additions: Mapping[str, LowRank], strength: Strength = 1.0
 ) -> Iterator[None]:
     """Add ``strength`` times each addition to the layer of the same name. These may nest: then all are added.
 
@@ -112,11 +116,12 @@ def low_rank_added(
         yield
 
 
-def _adding(parts: list[LowRank | None], strength: float) -> Callable:
+def _adding(parts: list[LowRank | None], strength: Strength) -> Callable:
     def hook(_module, args: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
         x = args[0]
+        factor = strength(x) if callable(strength) else strength
         sums = [
-            y if part is None else y + (strength * part(x)).to(y.dtype)
+            y if part is None else y + (factor * part(x)).to(y.dtype)
             for y, part in zip(output.chunk(len(parts), dim=-1), parts, strict=True)
         ]
         return sums[0] if len(sums) == 1 else torch.cat(sums, dim=-1)

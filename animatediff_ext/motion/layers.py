@@ -6,8 +6,6 @@ b = (s h w), every place of every clip: attention runs along f, and places never
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -15,20 +13,12 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from animatediff_ext.motion.families import Span
+from animatediff_ext.motion.manner import Manner
+from animatediff_ext.motion.positions import PositionTable
 
 MAX_ATTENTION_ROWS = 65_535
 """CUDA launches attention with one grid row per batch entry and allows 65,535 of them; a large frame has more
 places."""
-
-
-def sinusoids(num_positions: int, channels: int) -> torch.Tensor:
-    """Sinusoidal position table, ``(1, num_positions, channels)`` (Vaswani et al., arXiv 1706.03762, section 3.5)."""
-    position = torch.arange(num_positions).unsqueeze(1)
-    frequency = torch.exp(torch.arange(0, channels, 2) * (-math.log(10_000.0) / channels))
-    table = torch.zeros(1, num_positions, channels)
-    table[0, :, 0::2] = torch.sin(position * frequency)
-    table[0, :, 1::2] = torch.cos(position * frequency)
-    return table
 
 
 def clip_of_frames(x: torch.Tensor, num_frames: int) -> torch.Tensor:
@@ -51,23 +41,6 @@ def chunk_rows(device: torch.device, num_frames: int) -> int:
     """How many places of ``num_frames`` tokens each go through a transformer at once."""
     tokens = CHUNK_TOKENS.get(device.type, CHUNK_TOKENS["cuda"])
     return min(MAX_ATTENTION_ROWS, max(1, tokens // num_frames))
-
-
-class PositionTable(nn.Module):
-    """Holds ``pe``, the position of each frame in its window: ``(1, num_positions, c)``."""
-
-    def __init__(self, num_positions: int, channels: int):
-        super().__init__()
-        self.register_buffer("pe", sinusoids(num_positions, channels))
-
-    def forward(self, num_frames: int) -> torch.Tensor:
-        known = self.pe.shape[1]
-        if num_frames > known:
-            raise ValueError(
-                f"A window of {num_frames} frames was asked of a motion module that knows {known} positions: "
-                f"use a context of at most {known} frames."
-            )
-        return self.pe[0, :num_frames]
 
 
 class JointProjection(nn.Module):
@@ -104,13 +77,28 @@ class TemporalSelfAttention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
         self.pos_encoder = PositionTable(num_positions, channels)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        positions = self.pos_encoder(x.shape[1])  # f c
+    def forward(self, x: torch.Tensor, manner: Manner) -> torch.Tensor:
         qkv = self.to_qkv(x)  # b f 3c
-        qkv += self.to_qkv(positions)
+        attended = self._in_views(qkv, manner) if manner.views else self._attended(qkv, manner)
+        return self.to_out[0](attended)
+
+    def _attended(self, qkv: torch.Tensor, manner: Manner) -> torch.Tensor:
+        qkv += self.to_qkv(self.pos_encoder(qkv.shape[1], manner.positions))
         q, k, v = rearrange(qkv, "b f (three n d) -> three b n f d", three=3, n=self.num_heads)
-        x = F.scaled_dot_product_attention(q, k, v)  # b n f d
-        return self.to_out[0](rearrange(x, "b n f d -> b f (n d)"))
+        scale = manner.key_scale(k)
+        x = F.scaled_dot_product_attention(q, k if scale is None else k * scale, v)  # b n f d
+        return rearrange(x, "b n f d -> b f (n d)")
+
+    def _in_views(self, qkv: torch.Tensor, manner: Manner) -> torch.Tensor:
+        """Attention within each view, where positions begin anew, and the weighted mean of what overlaps (FreeNoise,
+        Qiu et al., arXiv 2310.15169). Projections are linear, so they run once for all views."""
+        fused = qkv.new_zeros(*qkv.shape[:2], qkv.shape[2] // 3)
+        for frames, weights in manner.views:
+            index = torch.tensor(frames, device=qkv.device)
+            with manner.only(frames):
+                attended = self._attended(qkv[:, index], manner)  # b f c
+            fused.index_add_(1, index, attended * qkv.new_tensor(weights).unsqueeze(-1))
+        return fused
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         names = [f"{prefix}{part}.weight" for part in JointProjection.PARTS]
@@ -156,10 +144,10 @@ class TemporalTransformerBlock(nn.Module):
         self.ff = FeedForward(channels)
         self.ff_norm = nn.LayerNorm(channels)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # b f c
+    def forward(self, x: torch.Tensor, manner: Manner) -> torch.Tensor:  # b f c
         # A linear layer does not need its own output for its gradient, so the residual may be added in place.
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
-            x = attention(norm(x)).add_(x)
+            x = attention(norm(x), manner).add_(x)
         return self.ff(self.ff_norm(x)).add_(x)
 
 
@@ -190,11 +178,11 @@ class TemporalTransformer(nn.Module):
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)
 
-    def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
-        h, w = x.shape[-2:]
+    def forward(self, x: torch.Tensor, manner: Manner) -> torch.Tensor:
+        (h, w), num_frames = x.shape[-2:], manner.num_frames
         tokens = rearrange(self._normalise(x, num_frames), "(s f) c h w -> (s h w) f c", f=num_frames)
         rows = chunk_rows(x.device, num_frames)
-        parts = [self._part(part) for part in tokens.split(rows)]  # places are independent of each other
+        parts = [self._part(part, manner) for part in tokens.split(rows)]  # places are independent of each other
         tokens = parts[0] if len(parts) == 1 else torch.cat(parts)
         return x + rearrange(tokens, "(s h w) f c -> (s f) c h w", h=h, w=w)
 
@@ -203,13 +191,13 @@ class TemporalTransformer(nn.Module):
             return self.norm(x)
         return frames_of_clip(self.norm(clip_of_frames(x, num_frames)), num_frames)
 
-    def _part(self, tokens: torch.Tensor) -> torch.Tensor:
+    def _part(self, tokens: torch.Tensor, manner: Manner) -> torch.Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(self._transform, tokens, use_reentrant=False)
-        return self._transform(tokens)
+            return checkpoint(self._transform, tokens, manner, use_reentrant=False)
+        return self._transform(tokens, manner)
 
-    def _transform(self, tokens: torch.Tensor) -> torch.Tensor:
+    def _transform(self, tokens: torch.Tensor, manner: Manner) -> torch.Tensor:
         tokens = self.proj_in(tokens)  # b f c
         for block in self.transformer_blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, manner)
         return self.proj_out(tokens)

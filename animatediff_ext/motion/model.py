@@ -10,6 +10,7 @@ from torch import nn
 
 from animatediff_ext.motion.config import MotionConfig
 from animatediff_ext.motion.layers import TemporalTransformer
+from animatediff_ext.motion.manner import Manner
 
 
 class MotionModule(nn.Module):
@@ -27,9 +28,10 @@ class MotionModule(nn.Module):
             norm_span=config.family.module_norm,
         )
 
-    def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
-        """``(s f) c h w`` → the same, with the motion added. The frames of a clip lie next to each other."""
-        return self.temporal_transformer(x, num_frames)
+    def forward(self, x: torch.Tensor, manner: Manner | int) -> torch.Tensor:
+        """``(s f) c h w`` → the same, with the motion added. The frames of a clip lie next to each other; a number of
+        them says as much as a plain `Manner`."""
+        return self.temporal_transformer(x, Manner(num_frames=manner) if isinstance(manner, int) else manner)
 
 
 class MotionBlock(nn.Module):

@@ -6,16 +6,19 @@ Axes: f frames, c channels, h height, w width.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
-from animatediff_ext.motion import MotionModel
+from animatediff_ext.direct import LoraWeight, loras_of
+from animatediff_ext.formats import LoraFile
+from animatediff_ext.inject.attach import Blend
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.devices import device_of, dtype_of, visiting
@@ -63,11 +66,13 @@ def make_clip(
     device = device_of(job.device, local_rank)
     pictures = _Pictures.of(job)
     animation = job.animation.resolved(pictures.num_frames(job.animation) if pictures else None)
-    motion = models.motion(job.motion_module) if job.motion_module else None
+    blend = _blend(job, models)
+    loras_of_motion = [(models.lora(Path(lora.name)), lora) for lora in loras_of(animation)] if blend else []
     loras = [(models.lora(path), strength) for path, strength in job.loras]
     spatial = models.spatial(job, device, dtype_of(job.dtype, device))
-    with loras_added(spatial, motion, loras, device=device, warn=warn):
-        latents = _Stage(job, spatial, device, warn).sampled(motion, animation, pictures, on_step)
+    motion, *others = [model for model, _ in blend] or [None]
+    with loras_added(spatial, motion, loras, others=others, device=device, warn=warn):
+        latents = _Stage(job, spatial, device, warn).sampled(blend, loras_of_motion, animation, pictures, on_step)
     return Clip(
         frames=_decoded(spatial, latents, device),
         animation=animation,
@@ -75,10 +80,21 @@ def make_clip(
             job,
             animation,
             model_digest=models.digest(job.checkpoint),
-            module_digest=models.digest(job.motion_module) if motion else "",
+            module_digest=models.digest(job.motion_module) if blend else "",
             digest=digest,
         ),
     )
+
+
+def _blend(job: Job, models: Models) -> Blend:
+    """The motion module, or two of them; none for stills."""
+    if not job.motion_module:
+        return []
+    wanted = job.animation.motion
+    if not wanted.second_module:
+        return [(models.motion(job.motion_module), 1.0)]
+    first, second = models.motion(job.motion_module), models.motion(wanted.second_module)
+    return [(first, 1 - wanted.second_share), (second, wanted.second_share)]
 
 
 @dataclass(frozen=True)
@@ -122,7 +138,12 @@ class _Stage:
     warn: Callable[[str], None]
 
     def sampled(
-        self, motion: MotionModel | None, animation: Animation, pictures: _Pictures | None, on_step: OnStep | None
+        self,
+        blend: Blend,
+        loras: Sequence[tuple[LoraFile, LoraWeight]],
+        animation: Animation,
+        pictures: _Pictures | None,
+        on_step: OnStep | None,
     ) -> torch.Tensor:
         """Latents ``(f c h w)``. Raises `SettingsError` where numbers overflowed on the way."""
         job, spatial = self.job, self.spatial
@@ -135,9 +156,10 @@ class _Stage:
         with self._at_work(spatial.unet):
             latents = sample(
                 spatial,
-                motion,
+                blend,
                 conditioning,
                 animation=animation,
+                loras=loras,
                 width=width,
                 height=height,
                 num_steps=job.steps,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -18,7 +18,7 @@ Sample = Callable[[torch.Tensor], torch.Tensor]
 
 def sample_repeatedly(
     settings: FreeInit,
-    sample: Sample,
+    rounds: Sequence[Sample],
     first: torch.Tensor,
     fresh: Callable[[int], torch.Tensor],
     least_signal: torch.Tensor,
@@ -26,7 +26,7 @@ def sample_repeatedly(
     """The result of the last round, ``(f c h w)``.
 
     ``first`` is the noise of the first round, ``fresh(1)``, ``fresh(2)``, … bring what replaces its high frequencies
-    before the rounds that follow, and ``least_signal`` is the schedule's share of signal at the last timestep.
+    before the rounds that follow (``rounds`` sample once each), and ``least_signal`` is the schedule's share of signal at the last timestep.
     """
     mask = low_pass(
         settings.filter,
@@ -36,6 +36,7 @@ def sample_repeatedly(
         temporal_stop=settings.temporal_stop,
     )
     noise = first
-    for iteration in range(1, settings.num_iterations):
+    *before, last = rounds
+    for iteration, sample in enumerate(before, start=1):
         noise = refined_noise(noised(sample(noise), first, least_signal), fresh(iteration), mask)
-    return sample(noise)
+    return last(noise)

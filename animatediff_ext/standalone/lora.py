@@ -20,6 +20,7 @@ from animatediff_ext.formats.lora_file import Matrices, flat
 from animatediff_ext.inject import LowRank, low_rank_added
 from animatediff_ext.inject.low_rank import Layer, motion_layers
 from animatediff_ext.motion import MotionModel
+from animatediff_ext.motion_loras import placed
 from animatediff_ext.standalone.lora_names import from_ldm
 from animatediff_ext.standalone.lora_text import PREFIXES, is_for_text, text_matrices
 from animatediff_ext.standalone.spatial import SpatialModel
@@ -49,11 +50,13 @@ def loras_added(
     motion: MotionModel | None,
     loras: Sequence[tuple[LoraFile, float]],
     *,
+    others: Sequence[MotionModel] = (),
     device: torch.device,
     warn: Callable[[str], None] = lambda _sentence: None,
 ) -> Iterator[None]:
     """Add every LoRA with its strength. ``device`` is where the model works, which need not be where it is now.
 
+    ``others`` are motion models that are blended with the first, and get what that gets.
     ``warn`` gets a sentence for a file of which a part is for layers that are not here. Raises `FormatError` where
     none is here, or where sizes differ.
     """
@@ -62,8 +65,11 @@ def loras_added(
     with ExitStack() as undo:
         for lora, strength in loras:
             matrices = _matched(lora, layers, aliases, warn)
-            placed = {name: _placed(pair, device, spatial.unet.dtype) for name, pair in matrices.items()}
-            undo.enter_context(_added(layers, placed, strength))
+            at_work = {name: placed(pair, device, spatial.unet.dtype) for name, pair in matrices.items()}
+            undo.enter_context(_added(layers, at_work, strength))
+            for theirs in map(motion_layers, others):
+                in_both = {name: pair for name, pair in at_work.items() if name in theirs}
+                undo.enter_context(_added(theirs, in_both, strength))
         yield
 
 
@@ -107,16 +113,6 @@ def _none_here(lora: LoraFile, layers: dict[str, Layer]) -> str:
         f"was made for another kind of model: none of its {len(lora.matrices)} layers, {next(iter(lora.matrices))} "
         "among them, is in this one. Choose a LoRA and a model that belong together."
     )
-
-
-def _placed(pair: Matrices, device: torch.device, dtype: torch.dtype) -> Matrices:
-    """Both matrices in one number format, of like size: alpha / rank in one of them is too small for half precision."""
-    down, up = (matrix.float() for matrix in pair)
-    large_down, large_up = down.abs().max().item(), up.abs().max().item()
-    if large_down and large_up:
-        scale = (large_up / large_down) ** 0.5
-        down, up = down * scale, up / scale
-    return down.to(device, dtype), up.to(device, dtype)
 
 
 @contextmanager

@@ -5,21 +5,29 @@ Axes: b rows at the UNet, f frames, c channels, h height, w width (of latents).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import SchedulerMixin
 
 from animatediff_ext.animate import Session
+from animatediff_ext.direct import LoraWeight
+from animatediff_ext.formats import LoraFile
+from animatediff_ext.inject.attach import Blend
 from animatediff_ext.motion import IMAGE_SCHEDULE, MotionModel
+from animatediff_ext.noise import KINDS, mixed
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.frame_conditioning import encoded
 from animatediff_ext.standalone.free_init import FRESH_SEED_OFFSET, sample_repeatedly
 from animatediff_ext.standalone.samplers import SAMPLERS
 from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
+
+COMMON_SEED_OFFSET = 0xC033_0000
+"""Keeps the noise that all frames have in common apart from that of each."""
 
 OnStep = Callable[[int, int], None]
 """``on_step(steps done, steps in all)``, after each step; it may raise to stop."""
@@ -38,7 +46,7 @@ class Start:
 
 def animate(
     spatial: SpatialModel,
-    motion: MotionModel | None,
+    motion: MotionModel | Blend | None,
     *,
     prompt: str,
     negative: str = "",
@@ -59,10 +67,11 @@ def animate(
 @torch.no_grad()
 def sample(
     spatial: SpatialModel,
-    motion: MotionModel | None,
+    motion: MotionModel | Blend | None,
     conditioning: Conditioning,
     *,
     animation: Animation,
+    loras: Sequence[tuple[LoraFile, LoraWeight]] = (),
     width: int,
     height: int,
     num_steps: int = 25,
@@ -77,35 +86,38 @@ def sample(
 
     ``conditioning`` has the rows of `encoded`. ``width`` and ``height`` are in pixels. Without
     motion modules the frames are stills that know nothing of each other. ``streams_at_once=1`` runs negative and
-    prompt one after the other, to save memory. With FreeInit the clip is sampled several times, and steps count on.
+    prompt one after the other, to save memory. With FreeInit the clip is sampled several times, and steps count on. ``loras``
+    are of the motion, with weights that may travel.
     Nothing stays attached to the UNet, and no global random state is read or changed.
 
     Raises `SettingsError` for values that cannot be, and `inject.MisfitError` for motion modules of another kind.
     """
     animation = animation.resolved()
     _check(spatial, width=width, height=height, num_steps=num_steps, sampler=sampler)
-    schedule = motion.config.family.schedule if motion else IMAGE_SCHEDULE
+    blend: Blend = [(motion, 1.0)] if isinstance(motion, MotionModel) else motion or []
+    schedule = blend[0][0].config.family.schedule if blend else IMAGE_SCHEDULE
     device = spatial.unet.device
     conditioning = conditioning.to(device, spatial.unet.dtype)
     size = (spatial.unet.config.in_channels, height // spatial.vae_factor, width // spatial.vae_factor)
     free_init = animation.free_init
     rounds = free_init.num_iterations if free_init.enabled else 1
-    count = _Counter(on_step, rounds * steps_taken(num_steps, start))
+    steps_of_rounds = [free_init.steps_of(i, num_steps) for i in range(1, rounds + 1)] if rounds > 1 else [num_steps]
+    count = _Counter(on_step, sum(steps_taken(steps, start) for steps in steps_of_rounds))
 
     def noise(offset: int = 0) -> torch.Tensor:
-        return seeded_frames(seed + offset, animation.num_frames, size)[0].to(device)
+        return frames_noise(animation, seed + offset, size)[0].to(device)
 
-    with _predictor(spatial, motion, animation, streams_at_once) as predict:
+    with _predictor(spatial, blend, animation, loras, streams_at_once) as predict:
 
-        def once(first_noise: torch.Tensor) -> torch.Tensor:
+        def once(first_noise: torch.Tensor, num_steps: int = num_steps) -> torch.Tensor:
             scheduler = SAMPLERS[sampler](schedule, spatial.prediction)
             _set_steps(scheduler, num_steps, sampler, device)
             x, timesteps = _begun(scheduler, first_noise, start)  # f c h w
-            generators = seeded_frames(seed, animation.num_frames, size)[1]
+            generators = frames_noise(animation, seed, size)[1]
             for step, timestep in enumerate(timesteps):
                 scaled = scheduler.scale_model_input(x, timestep)
                 rows = scaled.repeat(len(conditioning.tokens) // len(x), 1, 1, 1)
-                prediction = _guided(predict(step, rows, timestep, conditioning), cfg)
+                prediction = _guided(predict(step, len(timesteps), rows, timestep, conditioning), cfg)
                 x = _stepped(scheduler, prediction, timestep, x, generators)
                 count.step()
             return x
@@ -113,7 +125,8 @@ def sample(
         if not free_init.enabled:
             return once(noise())
         least_signal = schedule.alphas_cumprod()[-1]
-        return sample_repeatedly(free_init, once, noise(), lambda i: noise(i * FRESH_SEED_OFFSET), least_signal)
+        rounds_of = [partial(once, num_steps=steps) for steps in steps_of_rounds]
+        return sample_repeatedly(free_init, rounds_of, noise(), lambda i: noise(i * FRESH_SEED_OFFSET), least_signal)
 
 
 def steps_taken(num_steps: int, start: Start | None) -> int:
@@ -187,23 +200,46 @@ def seeded_frames(seed: int, num_frames: int, size: tuple[int, int, int]) -> tup
     return torch.stack(noise), generators
 
 
-Predict = Callable[[int, torch.Tensor, torch.Tensor, Conditioning], torch.Tensor]
-"""``predict(step, x (b c h w), timestep (), conditioning of b rows) -> (b c h w)``"""
+def frames_noise(
+    animation: Animation, seed: int, size: tuple[int, int, int]
+) -> tuple[torch.Tensor, list[torch.Generator]]:
+    """As `seeded_frames`, of the kind that the animation asks for; samplers then draw by the same rule.
+
+    *mixed* noise has its common part at the beginning only: samplers add noise of their own frame by frame.
+    """
+    num_frames, wanted = animation.num_frames, animation.noise
+    context = animation.context
+    how = {"length": context.length, "overlap": context.overlap_frames, "seed": seed}
+    sources = KINDS[wanted.kind](num_frames, **how)
+    noise, generators = seeded_frames(seed, num_frames, size)
+    if wanted.kind == "mixed":
+        common = seeded_frames(seed + COMMON_SEED_OFFSET, 1, size)[0]
+        return mixed(noise, common, wanted.share), generators
+    same = [torch.Generator().manual_seed(generators[source].initial_seed()) for source in sources]
+    return noise[sources], same
+
+
+Predict = Callable[[int, int, torch.Tensor, torch.Tensor, Conditioning], torch.Tensor]
+"""``predict(step, num_steps, x (b c h w), timestep (), conditioning of b rows) -> (b c h w)``"""
 
 
 @contextmanager
 def _predictor(
-    spatial: SpatialModel, motion: MotionModel | None, animation: Animation, streams_at_once: int | None
+    spatial: SpatialModel,
+    blend: Blend,
+    animation: Animation,
+    loras: Sequence[tuple[LoraFile, LoraWeight]],
+    streams_at_once: int | None,
 ) -> Iterator[Predict]:
     """The UNet with the motion modules in it, or without any: then only as many rows at once as one context has."""
-    if motion is None:
-        yield lambda _step, *call: _in_parts(spatial, animation.context.length, *call)
+    if not blend:
+        yield lambda _step, _num_steps, *call: _in_parts(spatial, animation.context.length, *call)
         return
-    with Session(animation, motion, streams_at_once=streams_at_once) as session:
+    with Session(animation, blend, loras=loras, streams_at_once=streams_at_once) as session:
         session.attach(spatial.unet, device=spatial.unet.device, dtype=spatial.unet.dtype)
 
-        def predict(step: int, x: torch.Tensor, timestep: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-            session.step = step
+        def predict(step: int, num_steps: int, x, timestep: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
+            session.at_step(step, num_steps, num_rows=len(x), height=x.shape[-2], width=x.shape[-1])
             return spatial.predict(x, timestep.expand(len(x)), conditioning)
 
         yield predict

@@ -61,7 +61,7 @@ class Recipe:
     seed: int = 0
     vae: Plan = Plan(num_steps=4000, lr=2e-3)
     num_pictures: int = 12_288
-    base: Plan = Plan(num_steps=3500, lr=1e-3, ema=0.998)
+    base: Plan = Plan(num_steps=3000, lr=1e-3, ema=0.998)
     night: Plan = Plan(num_steps=500, lr=3e-4, ema=0.99)
     num_videos: int = 1536
     num_zooms: int = 48
@@ -111,7 +111,7 @@ class Build:
         vae = self._vae()
         seed = self.recipe.seed + 1
         tokenizer = write_tokenizer(self.target / CLIP_FOLDER)
-        stills = encoded_stills(vae, "paper", self.recipe.num_pictures, seed)
+        stills = encoded_stills(vae, "paper", self.recipe.num_pictures, seed, growing=True)
         model = learn_base(stills, tokenizer, seed, self.recipe.base, self.work / "base")
         write_clip_config(self.target / CLIP_FOLDER, model.text_encoder)
         self._say(str(write_checkpoint(self.target / BASE, model.unet, vae, model.text_encoder)))

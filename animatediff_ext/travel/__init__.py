@@ -8,5 +8,19 @@ from animatediff_ext.travel.blend import BLENDS, blended
 from animatediff_ext.travel.easing import EASINGS
 from animatediff_ext.travel.schedule import FramePrompt, Travel, parse_travel, travel_of
 from animatediff_ext.travel.text import Key, TravelError
+from animatediff_ext.travel.values import Values, values_over_frames, values_over_sampling
 
-__all__ = ["BLENDS", "EASINGS", "FramePrompt", "Key", "Travel", "TravelError", "blended", "parse_travel", "travel_of"]
+__all__ = [
+    "BLENDS",
+    "EASINGS",
+    "FramePrompt",
+    "Key",
+    "Travel",
+    "TravelError",
+    "Values",
+    "blended",
+    "parse_travel",
+    "travel_of",
+    "values_over_frames",
+    "values_over_sampling",
+]

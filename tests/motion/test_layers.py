@@ -5,6 +5,7 @@ from einops import rearrange
 
 from animatediff_ext.motion import MotionModel
 from animatediff_ext.motion import layers as motion_layers
+from animatediff_ext.motion.manner import Manner
 from tests.models.motion import motion_config, random_motion
 
 SITE = "down_blocks.0.motion_modules.0"
@@ -27,7 +28,9 @@ def official_attention(layer, x):
 def test_folded_positions_and_one_product_change_nothing():
     layer = module().temporal_transformer.transformer_blocks[0].attention_blocks[0]
     x = torch.randn(6, 9, 32)
-    torch.testing.assert_close(layer(x), official_attention(layer, x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        layer(x, Manner(num_frames=x.shape[1])), official_attention(layer, x), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_without_positions_the_frames_are_interchangeable():
@@ -109,7 +112,7 @@ def test_gradients_are_those_of_the_official_arithmetic():
         return x + block.ff.net[2](value * F.gelu(gate))
 
     names, weights = zip(*layer.named_parameters(), strict=True)
-    ours = torch.autograd.grad(layer(x).square().sum(), weights)
+    ours = torch.autograd.grad(layer(x, Manner(num_frames=5)).square().sum(), weights)
     theirs = torch.autograd.grad(plain(layer, x).square().sum(), weights)
     for name, a, b in zip(names, ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4, msg=name)

@@ -5,7 +5,7 @@ import torch
 from einops import rearrange
 
 from animatediff_ext.motion import MotionModule
-from animatediff_ext.motion.layers import sinusoids
+from animatediff_ext.motion.positions import sinusoids
 from tests.models.golden import fill_by_name, golden_cases, relative_error
 from tests.models.motion import motion_config
 
