@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -62,6 +63,17 @@ def check_motion(animation: Animation, blend: Blend) -> None:
         )
 
 
+def settled(
+    animation: Animation, unet: nn.Module, *, num_rows: int, height: int, width: int, device, dtype: torch.dtype
+) -> Animation:
+    """With *auto* settled for long clips, for calls of this size (of the latent) in this UNet."""
+    context = animation.context
+    if context.long_clips != "auto" or animation.num_frames <= context.length:
+        return animation
+    fits = memory.fits(unet, device=device, dtype=dtype, num_rows=num_rows, height=height, width=width)
+    return replace(animation, context=replace(context, long_clips="views" if fits else "windows"))
+
+
 class Session:
     """Motion modules around one sampling. Use it in a ``with``; on leaving, every UNet and model is as it was."""
 
@@ -90,7 +102,7 @@ class Session:
         self._schedules: dict[int, ScheduleOverride] = {}
         self._loras = loras
         self._in_views = animation.context.long_clips == "views"
-        self._fitting: dict[tuple[int, int, int], bool] = {}
+        self._in_views_at: dict[tuple[int, int, int], bool] = {}
 
     def __enter__(self) -> Session:
         return self
@@ -131,16 +143,20 @@ class Session:
     def at_step(self, step: int, num_steps: int, *, num_rows: int, height: int, width: int) -> None:
         """Say which step comes next, the first one being 0, and how large its call is; sizes are of the latent."""
         self.step, self.progress = step, min(step / num_steps, 1.0)
-        if self.animation.context.long_clips == "auto" and self._is_long:
-            size = (min(num_rows, self._rows_at_once or num_rows), height, width)
-            if size not in self._fitting:  # asked once, so that all steps of a clip go the same way
-                call = dict(zip(("num_rows", "height", "width"), size, strict=True))
-                self._fitting[size] = memory.fits(self._unet, device=self._device, dtype=self._dtype, **call)
-            self._in_views = self._fitting[size]
+        if self._streams_at_once:
+            num_rows = min(num_rows, self._streams_at_once * self.animation.num_frames)
+        size = (num_rows, height, width)
+        if size not in self._in_views_at:  # asked once, so that all steps of a clip go the same way
+            call = {"num_rows": num_rows, "height": height, "width": width, "device": self._device}
+            in_force = settled(self.animation, self._unet, dtype=self._dtype, **call)
+            self._in_views_at[size] = in_force.context.long_clips == "views"
+        self._in_views = self._in_views_at[size]
 
     @property
-    def _rows_at_once(self) -> int | None:
-        return self._streams_at_once and self._streams_at_once * self.animation.num_frames
+    def long_clips(self) -> str:
+        """How clips beyond one context have been made, if all were made the same way."""
+        ways = {"views" if in_views else "windows" for in_views in self._in_views_at.values()}
+        return ways.pop() if self._is_long and len(ways) == 1 else self.animation.context.long_clips
 
     @property
     def _is_long(self) -> bool:

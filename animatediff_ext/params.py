@@ -226,7 +226,7 @@ class Motion(Checked):
         own_infotext=True,
         kind=str,
         number=True,
-        label="… over sampling",
+        label="Effect over sampling",
         elem_id="motion-effect-steps",
         info="a factor for the effect: 0%: 1, 50% step: 1, 80%: 0",
     )

@@ -6,6 +6,7 @@ taken from the official code of its family, named at the entry.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +39,16 @@ class NoiseSchedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a family has to be sampled; what is empty is free."""
+
+    samplers: tuple[str, ...] = ()
+    most_cfg: float | None = None
+    steps: Sequence[int] = ()
+    context_length: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """One row of the table: what a motion module expects of the UNet around it, and of the sampler."""
 
@@ -52,6 +63,7 @@ class Family:
     num_positions: int
     """Length of the position table where the file brings none."""
     sampler_hint: str = ""
+    sampling: Sampling | None = None
 
 
 _SD_MOTION = NoiseSchedule(kind="linear", beta_start=0.00085, beta_end=0.012)
@@ -111,6 +123,7 @@ FAMILIES: dict[str, Family] = {
             schedule=IMAGE_SCHEDULE,
             num_positions=24,
             sampler_hint="8 frames",
+            sampling=Sampling(context_length=8),
         ),
         # G-U-N/AnimateLCM animatelcm_sd15/configs/inference-t2v.yaml
         Family(
@@ -122,6 +135,7 @@ FAMILIES: dict[str, Family] = {
             schedule=_SD_MOTION,
             num_positions=64,
             sampler_hint="sampler LCM, 4 to 8 steps, CFG 1 to 2, with the AnimateLCM LoRA",
+            sampling=Sampling(samplers=("LCM",), most_cfg=2.5, steps=range(2, 13)),
         ),
         # ByteDance/AnimateDiff-Lightning model card
         Family(
@@ -133,6 +147,7 @@ FAMILIES: dict[str, Family] = {
             schedule=_SD_MOTION,
             num_positions=32,
             sampler_hint="sampler Euler with schedule SGM Uniform, as many steps as the file's name says, CFG 1",
+            sampling=Sampling(samplers=("Euler SGM Uniform",), most_cfg=1.5, steps=(1, 2, 4, 8)),
         ),
     )
 }

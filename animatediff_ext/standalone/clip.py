@@ -16,9 +16,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from animatediff_ext.animate import settled
 from animatediff_ext.direct import LoraWeight, loras_of
 from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject.attach import Blend
+from animatediff_ext.motion import advice
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.devices import device_of, dtype_of, visiting
@@ -70,6 +72,13 @@ def make_clip(
     loras_of_motion = [(models.lora(Path(lora.name)), lora) for lora in loras_of(animation)] if blend else []
     loras = [(models.lora(path), strength) for path, strength in job.loras]
     spatial = models.spatial(job, device, dtype_of(job.dtype, device))
+    if blend:
+        width, height = (side // spatial.vae_factor for side in job.picture_size)
+        rows = animation.num_frames * (2 if job.cfg > 1 and not job.low_memory else 1)
+        call = {"num_rows": rows, "height": height, "width": width, "device": device, "dtype": spatial.unet.dtype}
+        animation = settled(animation, spatial.unet, **call)
+        for sentence in _advice(job, animation, blend):
+            warn(sentence)
     motion, *others = [model for model, _ in blend] or [None]
     with loras_added(spatial, motion, loras, others=others, device=device, warn=warn):
         latents = _Stage(job, spatial, device, warn).sampled(blend, loras_of_motion, animation, pictures, on_step)
@@ -95,6 +104,13 @@ def _blend(job: Job, models: Models) -> Blend:
         return [(models.motion(job.motion_module), 1.0)]
     first, second = models.motion(job.motion_module), models.motion(wanted.second_module)
     return [(first, 1 - wanted.second_share), (second, wanted.second_share)]
+
+
+def _advice(job: Job, animation: Animation, blend: Blend) -> list[str]:
+    context_length = min(animation.context.length, animation.num_frames)
+    family = blend[0][0].config.family
+    how = {"sampler": job.sampler, "cfg": job.cfg, "num_steps": job.steps}
+    return advice(family, context_length=context_length, **how)
 
 
 @dataclass(frozen=True)

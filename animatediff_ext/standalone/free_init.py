@@ -25,8 +25,9 @@ def sample_repeatedly(
 ) -> torch.Tensor:
     """The result of the last round, ``(f c h w)``.
 
-    ``first`` is the noise of the first round, ``fresh(1)``, ``fresh(2)``, … bring what replaces its high frequencies
-    before the rounds that follow (``rounds`` sample once each), and ``least_signal`` is the schedule's share of signal at the last timestep.
+    ``rounds`` sample once each. ``first`` is the noise of the first one, ``fresh(1)``, ``fresh(2)``, … bring what
+    replaces its high frequencies before those that follow, and ``least_signal`` is the schedule's share of signal at
+    the last timestep.
     """
     mask = low_pass(
         settings.filter,

@@ -84,11 +84,11 @@ def sample(
 ) -> torch.Tensor:
     """Latents of one clip, ``(f c h w)`` float32 on the UNet's device.
 
-    ``conditioning`` has the rows of `encoded`. ``width`` and ``height`` are in pixels. Without
-    motion modules the frames are stills that know nothing of each other. ``streams_at_once=1`` runs negative and
-    prompt one after the other, to save memory. With FreeInit the clip is sampled several times, and steps count on. ``loras``
-    are of the motion, with weights that may travel.
-    Nothing stays attached to the UNet, and no global random state is read or changed.
+    ``conditioning`` has the rows of `encoded`. ``width`` and ``height`` are in pixels. Without motion modules the
+    frames are stills that know nothing of each other. ``loras`` are of the motion, with weights that may travel.
+    ``streams_at_once=1`` runs negative and prompt one after the other, to save memory. With FreeInit the clip is
+    sampled several times, and steps count on. Nothing stays attached to the UNet, and no global random state is read
+    or changed.
 
     Raises `SettingsError` for values that cannot be, and `inject.MisfitError` for motion modules of another kind.
     """

@@ -26,6 +26,9 @@ from animatediff_ext.trainer.keyed import generator
 
 BATCH = 32
 CAPTION_DROPOUT = 0.1
+UNFILLED = 0.6
+"""The share of the steps with captions as long as they are. Filled up to 77 tokens, each word is a 77th of what is
+attended to at first: colours were learnt so all the same, and of headings nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +85,9 @@ def learn_base(stills: Stills, tokenizer: CLIPTokenizerFast, seed: int, plan: Pl
         model = ImageModel(new_unet(), new_text_encoder(tokenizer))
 
     def loss(step: int) -> torch.Tensor:
-        pictures = lesson(step / plan.num_steps, len(stills.scenes))
-        return _loss(model, stills, tokenizer, seed, step, pictures)
+        progress = step / plan.num_steps
+        pictures = lesson(progress, len(stills.scenes))
+        return _loss(model, stills, tokenizer, seed, step, pictures, fill_up=progress >= UNFILLED)
 
     fit("base", model, loss, plan, folder)
     return model
@@ -104,9 +108,10 @@ def _loss(
     seed: int,
     step: int,
     pictures: tuple[int, int] | None = None,
+    fill_up: bool = True,
 ) -> torch.Tensor:
     """The squared error of v (Salimans and Ho, arXiv 2202.00512) at timesteps of all heights, over some of the
-    pictures or all."""
+    pictures or all; ``fill_up`` their captions to the length that hosts give prompts."""
     random = np.random.default_rng([seed, step])
     noises = generator(seed, step, "noise")
     chosen = random.integers(*(pictures or (0, len(stills.scenes))), size=BATCH)
@@ -118,6 +123,7 @@ def _loss(
     alphas = IMAGE_SCHEDULE.alphas_cumprod()[timesteps].view(-1, 1, 1, 1)
     signal, rest = alphas.sqrt(), (1 - alphas).sqrt()
     length = model.text_encoder.config.max_position_embeddings
-    ids = tokenizer(captions, padding="max_length", max_length=length, return_tensors="pt").input_ids
+    padding = {"padding": "max_length", "max_length": length} if fill_up else {"padding": True}
+    ids = tokenizer(captions, return_tensors="pt", **padding).input_ids
     prediction = model.unet(signal * x0 + rest * noise, timesteps, model.text_encoder(ids).last_hidden_state).sample
     return (prediction - (signal * noise - rest * x0)).square().mean()

@@ -6,7 +6,7 @@ with API names, of which later ones win.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from animatediff_ext.params import SETTINGS, Animation, from_api
@@ -18,12 +18,15 @@ def page_fields(is_img2img: bool) -> list[Setting]:
     return [s for s in SETTINGS.values() if s.label and (is_img2img or not s.img2img_only)]
 
 
-def parse(arguments: Sequence[Any], *, is_img2img: bool) -> tuple[Animation, list[str]]:
-    """Settings, and a sentence for everything that was ignored. Raises `SettingsError`.
+def parse(
+    arguments: Sequence[Any], *, is_img2img: bool, over: Mapping[str, Any] | None = None
+) -> tuple[Animation, list[str]]:
+    """Settings, and a sentence for everything that was ignored. Raises `SettingsError`. What ``over`` says by API name
+    wins.
 
     With AnimateDiff off nothing else is looked at: half-filled fields do not stop a still.
     """
-    values = _named(arguments, is_img2img=is_img2img)
+    values = _named(arguments, is_img2img=is_img2img) | dict(over or {})
     switch = {name: value for name, value in values.items() if name in ("enable", "enabled")}
     if not from_api(switch)[0].enabled:
         return Animation(), []

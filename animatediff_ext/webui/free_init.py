@@ -7,23 +7,26 @@ without FreeInit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from modules import rng, shared
 
 from animatediff_ext.noise import low_pass, noised, refined_noise
-from animatediff_ext.params import FreeInit
+from animatediff_ext.params import Animation
 from animatediff_ext.webui import host
+from animatediff_ext.webui.noise import directed
 
 FRESH_SEED_OFFSET = 0xF2EE_0000
 """Keeps the fresh noise of round 1, 2, … apart from the noise of all frames of all videos."""
 
 
-def sample_repeatedly(p, settings: FreeInit, sample: Callable):
+def sample_repeatedly(p, animation: Animation, sample: Callable):
     """The result of the last round of ``sample``. Only the last one has a hires pass; an interrupt ends the rounds."""
+    settings, num_steps = animation.free_init, p.steps
     shared.state.job_count += settings.num_iterations - 1
-    first = _generator(p, p.seeds).next()  # f c h w
+    first = _generator(p, animation, p.seeds).next()  # f c h w
     mask = low_pass(
         settings.filter,
         len(first),
@@ -33,18 +36,19 @@ def sample_repeatedly(p, settings: FreeInit, sample: Callable):
     )
     noise = first
     for iteration in range(1, settings.num_iterations):
-        latent = _without_hires(p, lambda noise=noise: _sample_from(p, noise, sample))
+        with _only(p, enable_hr=False, steps=settings.steps_of(iteration, num_steps)):
+            latent = _sample_from(p, animation, noise, sample)
         if shared.state.interrupted or shared.state.skipped:
             return latent
         shared.state.nextjob()
         host.reload_checkpoint()
-        fresh = _generator(p, [int(seed) + iteration * FRESH_SEED_OFFSET for seed in p.seeds]).next()
+        fresh = _generator(p, animation, [int(seed) + iteration * FRESH_SEED_OFFSET for seed in p.seeds]).next()
         noise = refined_noise(noised(latent, first, _least_signal()), fresh, mask).to(first)
-    return _sample_from(p, noise, sample)
+    return _sample_from(p, animation, noise, sample)
 
 
-def _sample_from(p, noise: torch.Tensor, sample: Callable):
-    generator = _generator(p, p.seeds)
+def _sample_from(p, animation: Animation, noise: torch.Tensor, sample: Callable):
+    generator = _generator(p, animation, p.seeds)
     drawn = generator.first
 
     def first() -> torch.Tensor:
@@ -56,18 +60,19 @@ def _sample_from(p, noise: torch.Tensor, sample: Callable):
     return sample()
 
 
-def _without_hires(p, sample: Callable):
-    """The latent of the first pass."""
-    wanted = getattr(p, "enable_hr", False)
-    p.enable_hr = False
+@contextmanager
+def _only(p, **fields) -> Iterator[None]:
+    """Fields of ``p`` as they are for a round that is not the last one: without a hires pass, with fewer steps."""
+    before = {name: getattr(p, name, False) for name in fields}
+    vars(p).update(fields)
     try:
-        return sample()
+        yield
     finally:
-        p.enable_hr = wanted
+        vars(p).update(before)
 
 
-def _generator(p, seeds: list[int]) -> rng.ImageRNG:
-    return rng.ImageRNG(
+def _generator(p, animation: Animation, seeds: list[int]) -> rng.ImageRNG:
+    generator = rng.ImageRNG(
         p.rng.shape,
         seeds,
         subseeds=p.subseeds,
@@ -75,6 +80,7 @@ def _generator(p, seeds: list[int]) -> rng.ImageRNG:
         seed_resize_from_h=p.seed_resize_from_h,
         seed_resize_from_w=p.seed_resize_from_w,
     )
+    return directed(generator, animation)
 
 
 def _least_signal() -> torch.Tensor:

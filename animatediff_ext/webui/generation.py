@@ -9,22 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from modules import shared
 from modules.processing import Processed, StableDiffusionProcessing, StableDiffusionProcessingImg2Img
 
-from animatediff_ext.animate import Session, check_context
+from animatediff_ext.animate import Session, check_motion
 from animatediff_ext.infotext import entries
 from animatediff_ext.inject import frame_major
+from animatediff_ext.inject.attach import Blend
 from animatediff_ext.media import check_formats
+from animatediff_ext.motion import MotionModel, advice
 from animatediff_ext.params import Animation
-from animatediff_ext.webui import arguments, changes, conditioning, host, infotext
+from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, loras, xyz
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.free_init import sample_repeatedly
+from animatediff_ext.webui.loras import MotionLoras
 from animatediff_ext.webui.models import CACHE, Loaded, short_hash
+from animatediff_ext.webui.noise import direct_hires_pass, directed
 from animatediff_ext.webui.settings import encode_options
 from animatediff_ext.webui.travel import PromptTravel
 
@@ -61,7 +67,7 @@ def end(p) -> None:
 
 def _prepared(p, script_args) -> Generation | None:
     is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
-    animation, warnings = arguments.parse(script_args, is_img2img=is_img2img)
+    animation, warnings = arguments.parse(script_args, is_img2img=is_img2img, over=xyz.values_of(p))
     if not animation.enabled:
         return None
     for warning in warnings:
@@ -76,10 +82,26 @@ def _prepared(p, script_args) -> Generation | None:
         )
     _mention_what_is_missing(p, animation)
     check_formats(animation.output.formats, encode_options())
-    loaded = CACHE.load(animation.motion_module)
+    loaded = CACHE.load(*filter(None, (animation.motion_module, animation.motion.second_module)))
     animation = animation.resolved(_number_of_frames(p, animation))
-    check_context(animation, loaded.motion)
+    check_motion(animation, _blend(animation, loaded))
+    loras.check(animation)
+    for sentence in _advice(p, animation, loaded[0].motion):
+        p.comment(sentence)
     return Generation(p, animation, loaded)
+
+
+def _blend(animation: Animation, loaded: Sequence[Loaded]) -> Blend:
+    """The motion module, or two of them with their shares."""
+    share = animation.motion.second_share if len(loaded) > 1 else 0.0
+    return [(one.motion, weight) for one, weight in zip(loaded, (1 - share, share), strict=False)]
+
+
+def _advice(p, animation: Animation, motion: MotionModel) -> list[str]:
+    context_length = min(animation.context.length, animation.num_frames)
+    how = {"cfg": p.cfg_scale, "num_steps": p.steps, "context_length": context_length}
+    schedule = getattr(p, "scheduler", None) or "Automatic"
+    return advice(motion.config.family, sampler=p.sampler_name or "", schedule=schedule, **how)
 
 
 def _mention_what_is_missing(p, animation: Animation) -> None:
@@ -135,7 +157,7 @@ def _for_user(problem: Exception) -> Exception:
 class Generation:
     """The state of one animated generation. It lives on its ``p`` and dies with it."""
 
-    def __init__(self, p: StableDiffusionProcessing, animation: Animation, loaded: Loaded):
+    def __init__(self, p: StableDiffusionProcessing, animation: Animation, loaded: Sequence[Loaded]):
         self.p = p
         self.animation = animation
         self.loaded = loaded
@@ -147,23 +169,35 @@ class Generation:
         self._stopped = False
         self._first_latent = FirstLatent(p, animation)
         self._travel = PromptTravel(p, animation)
+        self._loras = MotionLoras(p, animation)
 
     def prepare(self) -> None:
         """Change the fields of ``p`` that an animation needs otherwise."""
         p, animation, original = self.p, self.animation, self.p.sample
         is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
-        digest = short_hash(self.loaded.name, self.loaded.path)
-        p.extra_generation_params.update(entries(animation, is_img2img=is_img2img, short_hash=digest))
+        digest = short_hash(self.loaded[0].name, self.loaded[0].path)
+        said = partial(entries, is_img2img=is_img2img, short_hash=digest)
+        p.extra_generation_params.update(said(animation))
 
         def sample(*args, **kwargs):
-            with self._sampling():
-                if animation.free_init.enabled:
-                    return sample_repeatedly(p, animation.free_init, partial(original, *args, **kwargs))
-                return original(*args, **kwargs)
+            with self._sampling() as session:
+                once = partial(original, *args, **kwargs)
+                p.rng = directed(p.rng, animation)
+                samples = sample_repeatedly(p, animation, once) if animation.free_init.enabled else once()
+            context = replace(animation.context, long_clips=session.long_clips)
+            p.extra_generation_params.update(said(replace(animation, context=context)))
+            return samples
 
         fields = {"sample": sample, "batch_size": animation.num_frames, "do_not_save_grid": True}
         changes.change(p, **fields, **_one_video_for_each_prompt(p, animation.num_frames), **{_ATTRIBUTE: self})
         self._travel.prepare()
+        parse = p.parse_extra_network_prompts
+
+        def parse_and_take():
+            parse()
+            self._loras.take_from_prompt()
+
+        changes.change(p, parse_extra_network_prompts=parse_and_take)
 
     def keep_files(self) -> bool:
         """Whether videos go to the output folder, or only to whoever asked; by the settings of the request."""
@@ -175,26 +209,27 @@ class Generation:
         changes.change(self.p, do_not_save_samples=self._nothing_saved or not as_samples)
 
     @contextmanager
-    def _sampling(self) -> Iterator[None]:
+    def _sampling(self) -> Iterator[Session]:
         """Everything attached inside, nothing outside, and problems of callbacks raised at the end."""
         try:
             self._raise_kept_problem()
             host.check_unet_is_ours_to_use()
             session = Session(
                 self.animation,
-                self.loaded.motion,
+                _blend(self.animation, self.loaded),
+                loras=self._loras.loaded(),
                 streams_at_once=host.streams_at_once(),
                 before_call=host.stop_if_interrupted,
             )
             with session, host.all_rows_in_one_call():
                 self._session = session
                 self.attach()
-                yield
+                yield session
             self._raise_kept_problem()
         except Exception as problem:
             shown = _for_user(self._problem or problem)
             # p and this object hold each other until the garbage collector comes; the weights need not wait for it.
-            self.loaded = None
+            self.loaded = ()
             if shown is problem:
                 raise
             raise shown from problem
@@ -244,6 +279,12 @@ class Generation:
         if host.attach(self._session, self.p) and self.p.sampler is not None:
             host.renew_sampler(self.p)
 
+    def before_sampling(self, noise: torch.Tensor | None) -> None:
+        """Before each pass; ``noise`` is what it starts with."""
+        self.attach()
+        if self._session is not None and self.p.is_hr_pass and noise is not None:
+            direct_hires_pass(self.p, noise, self.animation)
+
     def before_batch(self) -> None:
         """One video begins: its prompts and its first latent are ready."""
         self._share_prompts()
@@ -265,8 +306,11 @@ class Generation:
         """Before each evaluation of the model: ``params`` is the WebUI's ``CFGDenoiserParams``."""
         if self._session is None:
             return
-        self._session.step = params.denoiser.step
         host.attach(self._session, self.p)
+        num_rows = params.text_cond.shape[0] + params.text_uncond.shape[0]
+        height, width = params.x.shape[-2:]
+        step, num_steps = params.denoiser.step, params.denoiser.total_steps
+        self._session.at_step(step, num_steps, num_rows=num_rows, height=height, width=width)
         num_conditions, rest = divmod(params.text_cond.shape[0], self.animation.num_frames)
         if rest:
             raise AnimateDiffError(

@@ -76,21 +76,25 @@ class Loaded:
 
 
 class ModuleCache:
-    """Keeps the last motion module in main memory, so that a second animation need not read it again."""
+    """Keeps the motion modules of the last animation in main memory, so that the next one need not read them again."""
 
     def __init__(self):
-        self._loaded: Loaded | None = None
+        self._loaded: dict[tuple[Path, float], Loaded] = {}
 
-    def load(self, name: str) -> Loaded:
-        path = find(name)
-        modified = path.stat().st_mtime
-        if not self._loaded or (self._loaded.path, self._loaded.modified) != (path, modified):
-            self._loaded = None  # before the next one is read, so that two are never in memory
-            self._loaded = Loaded(name, path, modified, load_motion_module(path))
-        return self._loaded
+    def load(self, *names: str) -> list[Loaded]:
+        """All that one animation needs. Others go before any is read, so that there are never more in memory."""
+        wanted = {}
+        for name in names:
+            path = find(name)
+            wanted[path, path.stat().st_mtime] = name
+        self._loaded = {key: loaded for key, loaded in self._loaded.items() if key in wanted}
+        for (path, modified), name in wanted.items():
+            if (path, modified) not in self._loaded:
+                self._loaded[path, modified] = Loaded(name, path, modified, load_motion_module(path))
+        return [self._loaded[key] for key in wanted]
 
     def clear(self) -> None:
-        self._loaded = None
+        self._loaded = {}
 
 
 CACHE = ModuleCache()

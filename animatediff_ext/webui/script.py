@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 from modules import script_callbacks, scripts
 
-from animatediff_ext.webui import generation, infotext, output, settings
+from animatediff_ext.webui import generation, infotext, output, settings, xyz
 from animatediff_ext.webui.generation import generation_of
 from animatediff_ext.webui.ui import Accordion
 
@@ -55,7 +55,7 @@ class AnimateDiffScript(scripts.Script):
         running = generation_of(p)
         if running:
             with running.keeping_problems():
-                running.attach()
+                running.before_sampling(kwargs.get("noise"))
 
     def postprocess_batch(self, p, *args, **kwargs):
         running = generation_of(p)
@@ -80,8 +80,9 @@ def on_cfg_denoiser(params) -> None:
 
 def register() -> None:
     """Tell the WebUI of our callbacks. It runs the door anew on *Reload UI*, so this may be called again."""
-    for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted):
+    for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted, xyz.register):
         script_callbacks.remove_callbacks_for_function(function)
     script_callbacks.on_ui_settings(settings.on_ui_settings)
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_infotext_pasted(infotext.pasted)
+    script_callbacks.on_before_ui(xyz.register)

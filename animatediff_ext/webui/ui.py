@@ -58,9 +58,28 @@ class Accordion:
         with gr.Row():
             self._dropdown("context_schedule")
             self._dropdown("context_weights")
+            self._dropdown("long_clips")
         with gr.Accordion("Prompt travel", open=False):
             self._dropdown("prompt_blend")
             self._preview()
+        with gr.Accordion("Motion strength", open=False):
+            with gr.Row():
+                for name in ("motion_effect", "motion_effect_steps", "motion_scale"):
+                    self._text(name)
+            with gr.Row():
+                self._slider("motion_start")
+                self._slider("motion_end")
+            with gr.Row():
+                self._text("motion_blocks")
+                self._dropdown("motion_positions")
+        with gr.Accordion("Motion LoRAs and a second motion module", open=False):
+            self._text("motion_loras", lines=2)
+            with gr.Row():
+                self._second_module()
+                self._slider("second_model_share")
+        with gr.Row():
+            self._dropdown("noise_kind")
+            self._slider("noise_share")
         with gr.Row():
             self._radio("interp")
             self._number("interp_x")
@@ -69,6 +88,7 @@ class Accordion:
             self._dropdown("freeinit_filter")
             for name in ("freeinit_ds", "freeinit_dt", "freeinit_iters"):
                 self._slider(name)
+            self._checkbox("freeinit_coarse")
         with gr.Accordion("Video source", open=False):
             source = self._fields["video_source"]
             self._built["video_source"] = gr.Video(label=source.label, elem_id=self._id(source))
@@ -91,7 +111,8 @@ class Accordion:
         remove.click(fn=models.CACHE.clear, queue=False)
         model = self._built["model"]
         # javascript/animatediff.js presses this too, when the checkpoint has changed
-        refresh.click(fn=_refreshed, inputs=[model], outputs=[model, status], queue=False, show_progress=False)
+        lists = [model, self._built["second_model"]]
+        refresh.click(fn=_refreshed, inputs=lists, outputs=[*lists, status], queue=False, show_progress=False)
         for event in (model.change, self._built["enable"].change):
             event(fn=_status_with_hash, inputs=[model], outputs=[status], queue=False, show_progress=False)
 
@@ -113,6 +134,9 @@ class Accordion:
         refresh = gr.Button("\U0001f504", elem_id=f"{self._prefix}refresh", elem_classes=["tool"], variant="tool")
         self._built["model"] = model
         return refresh
+
+    def _second_module(self) -> None:
+        self._built["second_model"] = gr.Dropdown(**self._common("second_model"), choices=["", *models.names()])
 
     def _id(self, field: Setting) -> str:
         return f"{self._prefix}{field.elem_id}"
@@ -141,8 +165,8 @@ class Accordion:
     def _dropdown(self, name: str) -> None:
         self._built[name] = gr.Dropdown(**self._common(name), choices=list(self._fields[name].choices))
 
-    def _text(self, name: str, visible: bool = True) -> None:
-        self._built[name] = gr.Textbox(**self._common(name), visible=visible)
+    def _text(self, name: str, **how) -> None:
+        self._built[name] = gr.Textbox(**self._common(name), **how)
 
     def _checks(self, name: str) -> None:
         chosen = host.setting("animatediff_default_save_formats", list(self._fields[name].default))
@@ -150,10 +174,11 @@ class Accordion:
         self._built[name] = gr.CheckboxGroup(**common, choices=list(VIDEO_FORMATS))
 
 
-def _refreshed(current: str | None):
+def _refreshed(current: str | None, second: str | None):
     known = models.names()
     chosen = current if current in known else next(iter(known), None)
-    return gr.Dropdown.update(choices=known, value=chosen), _status(chosen)
+    others = gr.Dropdown.update(choices=["", *known], value=second if second in known else "")
+    return gr.Dropdown.update(choices=known, value=chosen), others, _status(chosen)
 
 
 def _frames_and_rate(video: str | None):

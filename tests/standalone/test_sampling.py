@@ -165,7 +165,7 @@ def test_a_long_clip_runs_in_windows_that_follow_the_steps(loaded, monkeypatch):
     monkeypatch.setattr(engine, "windows_of", watched)
     rows = []
     handle = spatial.unet.conv_in.register_forward_pre_hook(lambda _module, args: rows.append(len(args[0])))
-    settings = {"prompt": "cat", "animation": clip(6, length=4, overlap=2), "cfg": 1}
+    settings = {"prompt": "cat", "animation": clip(6, length=4, overlap=2, long_clips="windows"), "cfg": 1}
     result = animate(spatial, motion_for(spatial), **settings, **SIZE)
     handle.remove()
     assert result.shape == (6, 4, 4, 4)

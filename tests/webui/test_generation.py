@@ -200,7 +200,7 @@ def test_the_motion_module_is_on_the_device_only_while_sampling(host):
     seen = []
 
     def look(*_args, **_kwargs):
-        loaded = host.webui("models").CACHE._loaded
+        (loaded,) = host.webui("models").CACHE._loaded.values()
         seen.append({value.dtype for value in loaded.motion.state_dict().values()})
 
     hook = host.unet.middle_block.register_forward_hook(look)

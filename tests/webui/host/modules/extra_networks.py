@@ -9,6 +9,9 @@ _TAG = re.compile(r"<(\w+):([^>]+)>")
 class ExtraNetworkParams:
     def __init__(self, items=None):
         self.items = items or []
+        pairs = [item.split("=", 1) for item in self.items]
+        self.positional = [pair[0] for pair in pairs if len(pair) == 1]
+        self.named = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
 
 def parse_prompts(prompts):

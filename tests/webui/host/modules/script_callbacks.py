@@ -3,7 +3,7 @@ from typing import Any
 
 from modules import errors
 
-callback_map: dict[str, list] = {"ui_settings": [], "cfg_denoiser": [], "infotext_pasted": []}
+callback_map: dict[str, list] = {"ui_settings": [], "cfg_denoiser": [], "infotext_pasted": [], "before_ui": []}
 
 
 def on_ui_settings(callback):
@@ -12,6 +12,10 @@ def on_ui_settings(callback):
 
 def on_cfg_denoiser(callback):
     callback_map["cfg_denoiser"].append(callback)
+
+
+def on_before_ui(callback):
+    callback_map["before_ui"].append(callback)
 
 
 def on_infotext_pasted(callback):

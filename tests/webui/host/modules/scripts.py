@@ -4,6 +4,7 @@ from typing import Any
 from modules import errors
 
 AlwaysVisible = object()
+scripts_data: list = []
 
 
 class Script:

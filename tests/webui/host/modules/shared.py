@@ -1,6 +1,9 @@
+from types import SimpleNamespace
+
 import torch
 
 device = torch.device("cpu")
+cmd_opts = SimpleNamespace(lora_dir=None)
 no_hashing = False
 
 

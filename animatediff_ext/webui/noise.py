@@ -1,0 +1,54 @@
+"""Kinds of noise in the WebUI, which draws it from ``p.rng``: a new one for each video, and for a hires pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from modules import rng
+
+from animatediff_ext.noise import KINDS, mixed
+from animatediff_ext.params import Animation
+
+COMMON_SEED_OFFSET = 0xC033_0000
+"""Keeps the noise that all frames have in common apart from that of each."""
+_MARK = "animatediff_noise"
+
+
+def directed(generator: rng.ImageRNG, animation: Animation) -> rng.ImageRNG:
+    """The same generator, all whose draws are of the kind that the animation asks for: also those of samplers that add
+    noise at each step."""
+    if animation.noise.kind == "independent" or hasattr(generator, _MARK):
+        return generator
+    of_kind, first, draw = _rule(generator, animation), generator.first, generator.next
+
+    def next_one() -> torch.Tensor:
+        is_first = generator.is_first  # then `first` is what is drawn, perhaps one that FreeInit has put there
+        drawn = draw()
+        return drawn if is_first else of_kind(drawn)
+
+    generator.first, generator.next = lambda: of_kind(first()), next_one
+    setattr(generator, _MARK, of_kind)
+    return generator
+
+
+def direct_hires_pass(p, noise: torch.Tensor, animation: Animation) -> None:
+    """The WebUI has drawn the first noise of its second pass already: change it in place, and what will be drawn."""
+    if animation.noise.kind == "independent" or hasattr(p.rng, _MARK):
+        return
+    noise.copy_(getattr(directed(p.rng, animation), _MARK)(noise))
+
+
+def _rule(generator: rng.ImageRNG, animation: Animation) -> Callable[[torch.Tensor], torch.Tensor]:
+    context, wanted = animation.context, animation.noise
+    seed = int(generator.seeds[0])
+    how = {"length": context.length, "overlap": context.overlap_frames, "seed": seed}
+    sources = KINDS[wanted.kind](animation.num_frames, **how)
+    common = rng.ImageRNG(generator.shape, [seed + COMMON_SEED_OFFSET])
+
+    def of_kind(own: torch.Tensor) -> torch.Tensor:  # f c h w
+        if wanted.kind == "mixed":
+            return mixed(own, common.next().to(own), wanted.share)
+        return own[sources]
+
+    return of_kind

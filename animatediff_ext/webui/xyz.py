@@ -1,0 +1,88 @@
+"""Our settings as axes of the WebUI's X/Y/Z plot.
+
+A cell is a copy of ``p``; what its axes say is noted on that copy alone, and wins over the arguments of the script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from modules import scripts
+
+from animatediff_ext.params import SETTINGS
+from animatediff_ext.setting import Setting, SettingsError, canonical
+from animatediff_ext.webui import models
+
+PREFIX = "[AnimateDiff] "
+_OLD_LABELS = {
+    "enable": "Enabled",
+    "model": "Motion Module",
+    "video_length": "Video length",
+    "batch_size": "Batch size",
+}
+"""Those of the old extension which are not what the page says; saved plots have them."""
+_NOT_AXES = {"format", "video_source", "last_frame", "mask_path", "request_id"}
+_VALUES = "animatediff_axes"
+
+
+def values_of(p) -> dict[str, Any]:
+    """What the axes say for this cell, by API name."""
+    return p.__dict__.get(_VALUES, {})
+
+
+def register() -> None:
+    """Add the axes, once, to the plot's list; callback of the WebUI before it builds its page."""
+    for grid in _plots():
+        known = {option.label for option in grid.axis_options}
+        grid.axis_options += [option for option in map(_axis(grid), _axes()) if option.label not in known]
+
+
+def _plots() -> list:
+    found = [data.module for data in scripts.scripts_data if data.script_class.__module__.endswith("xyz_grid.py")]
+    return list({id(module): module for module in found}.values())
+
+
+def _axes() -> list[Setting]:
+    return [known for known in SETTINGS.values() if known.label and known.api not in _NOT_AXES]
+
+
+def _axis(grid) -> Callable[[Setting], Any]:
+    def option(known: Setting):
+        cls = grid.AxisOptionImg2Img if known.img2img_only else grid.AxisOption
+        label = PREFIX + _OLD_LABELS.get(known.api, known.label)
+        return cls(label, _kind(known), _applied(known), confirm=_confirmed(known), **_choices(known))
+
+    return option
+
+
+def _kind(known: Setting) -> type:
+    return {bool: str, list: str, None: str}.get(known.kind, known.kind)
+
+
+def _applied(known: Setting) -> Callable[[Any, Any, Any], None]:
+    def apply(p, value, _values) -> None:
+        vars(p)[_VALUES] = {**values_of(p), known.api: value}  # a new dictionary: copies of p share the old one
+
+    return apply
+
+
+def _confirmed(known: Setting) -> Callable[[Any, list], None]:
+    """Before the plot begins: a value that cannot be should not cost the cells before it."""
+
+    def confirm(_p, values: list) -> None:
+        try:
+            for value in values:
+                canonical(known, value)
+        except SettingsError as problem:
+            raise RuntimeError(str(problem)) from problem
+
+    return confirm
+
+
+def _choices(known: Setting) -> dict[str, Any]:
+    if known.api in ("model", "second_model"):
+        return {"choices": models.names}
+    if known.kind is bool:
+        return {"choices": lambda: ["True", "False"]}
+    return {"choices": lambda: list(known.choices)} if known.choices else {}

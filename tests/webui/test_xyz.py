@@ -1,0 +1,71 @@
+"""Axes of the X/Y/Z plot, whose cells are copies of one request."""
+
+from copy import copy
+from types import SimpleNamespace
+
+import pytest
+
+from animatediff_ext.params import SETTINGS
+from tests.webui.host import NUM_FRAMES
+from tests.webui.test_generation import same
+
+
+class AxisOption:
+    """As in the WebUI's scripts/xyz_grid.py."""
+
+    def __init__(self, label, type, apply, format_value=None, confirm=None, cost=0.0, choices=None):
+        self.label, self.type, self.apply, self.confirm, self.choices = label, type, apply, confirm, choices
+
+
+class AxisOptionImg2Img(AxisOption):
+    pass
+
+
+@pytest.fixture
+def axes(host):
+    grid = SimpleNamespace(axis_options=[], AxisOption=AxisOption, AxisOptionImg2Img=AxisOptionImg2Img)
+    script_class = type("Script", (), {"__module__": "xyz_grid.py"})
+    host.module("scripts").scripts_data.append(SimpleNamespace(script_class=script_class, module=grid))
+    for _ in range(2):  # Reload UI
+        host.callbacks.call("before_ui")
+    return {option.label: option for option in grid.axis_options}, grid
+
+
+def test_every_setting_with_a_field_is_an_axis_once(axes):
+    options, grid = axes
+    assert len(options) == len(grid.axis_options)
+    files = {"format", "video_source", "last_frame", "mask_path"}
+    assert len(options) == len([known for known in SETTINGS.values() if known.label and known.api not in files])
+    old = [
+        "Enabled",
+        "Motion Module",
+        "Video length",
+        "FPS",
+        "Closed loop",
+        "Batch size",
+        "Stride",
+        "Overlap",
+        "Interp X",
+    ]
+    assert all(f"[AnimateDiff] {label}" in options for label in [*old, "Video path", "Latent power"])
+
+
+def test_each_cell_is_what_its_axes_say(host, axes):
+    options, _ = axes
+    p = host.p({})
+    cells = []
+    for effect in ("0", "1", "0"):
+        cell = copy(p)
+        options["[AnimateDiff] Motion effect"].apply(cell, effect, [])
+        options["[AnimateDiff] Video length"].apply(cell, 3, [])
+        cells.append(host.run(cell).images)
+    assert {len(cell) for cell in cells} == {3}
+    assert same(cells[0], cells[2])
+    assert not same(cells[0], cells[1])
+    assert len(host.run(p).images) == NUM_FRAMES, "the request itself is as it was"
+
+
+def test_a_value_that_cannot_be_is_said_before_the_plot_begins(axes):
+    options, _ = axes
+    with pytest.raises(RuntimeError, match="FPS"):
+        options["[AnimateDiff] FPS"].confirm(None, [8, -1])
