@@ -25,6 +25,7 @@ lint: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench.motion
+	$(BIN)/python -m bench.long
 	$(BIN)/python -m bench.train
 
 clean:

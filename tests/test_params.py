@@ -10,6 +10,8 @@ from animatediff_ext.params import (
     Context,
     FreeInit,
     ImageToVideo,
+    Motion,
+    Noise,
     Output,
     Source,
     from_api,
@@ -18,7 +20,7 @@ from animatediff_ext.params import (
 )
 from animatediff_ext.setting import SettingsError
 
-GROUPS = (Animation, Context, Source, FreeInit, ImageToVideo, Output)
+GROUPS = (Animation, Context, Source, FreeInit, ImageToVideo, Motion, Noise, Output)
 
 
 def test_the_table_has_every_field_and_no_other():

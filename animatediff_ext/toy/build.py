@@ -111,7 +111,7 @@ class Build:
         vae = self._vae()
         seed = self.recipe.seed + 1
         tokenizer = write_tokenizer(self.target / CLIP_FOLDER)
-        stills = encoded_stills(vae, "paper", self.recipe.num_pictures, seed, growing=True)
+        stills = encoded_stills(vae, "paper", self.recipe.num_pictures, seed)
         model = learn_base(stills, tokenizer, seed, self.recipe.base, self.work / "base")
         write_clip_config(self.target / CLIP_FOLDER, model.text_encoder)
         self._say(str(write_checkpoint(self.target / BASE, model.unet, vae, model.text_encoder)))

@@ -33,7 +33,7 @@ def draw(scene: Scene, look: str = "paper") -> np.ndarray:
 
 def draw_all(scenes: Sequence[Scene], look: str) -> np.ndarray:
     """Several shapes in one picture, the last one in front: uint8 ``(h w 3)``."""
-    picture = _ground(look)
+    picture = _ground(look, scenes[0].heading)
     for scene in scenes:
         picture = LOOKS[look](_Body(scene), picture)
     return (255 * picture).round().astype(np.uint8)
@@ -74,8 +74,9 @@ class _Body:
         return np.clip(0.5 - distance * self._radius, 0, 1)[..., None]
 
 
-def _ground(look: str) -> np.ndarray:
-    return np.ones((SIDE, SIDE, 1)) * np.array(GROUNDS[look]) / 255
+def _ground(look: str, heading: str) -> np.ndarray:
+    colour = np.clip(np.array(GROUNDS[look]) + TINTS[heading], 0, 255)
+    return np.ones((SIDE, SIDE, 1)) * colour / 255
 
 
 def _over(picture: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> np.ndarray:
@@ -100,6 +101,10 @@ def _chalk(body: _Body, picture: np.ndarray) -> np.ndarray:
     return body.with_eyes(_over(picture, body.colour * body.shade(), body.cover()))
 
 
+TINTS = {"left": (10, -12, -2), "right": (-20, 0, 16), "up": (-14, 10, -16), "down": (8, -2, -30)}
+"""Of the ground, by heading: the sky of the way that a shape goes. What a shape looks like from its head or its tail
+has to be drawn where the shape is, and a base that did not know yet what headings mean never began to; a tint is known
+before there is a shape."""
 GROUNDS = {"paper": (244, 238, 222), "night": (20, 22, 52), "chalk": (104, 112, 130)}
 LOOKS: dict[str, Callable[[_Body, np.ndarray], np.ndarray]] = {"paper": _paper, "night": _night, "chalk": _chalk}
 """*paper* is the base model's; the others are of personalised models."""

@@ -40,28 +40,10 @@ class Stills:
     """``(b 4 h w)``, scaled"""
 
 
-def growing_spread(number: int, num_pictures: int) -> float:
-    """Of the shapes' places: from 0 to 1 over the first half of the pictures."""
-    return min(1.0, 2 * number / num_pictures)
-
-
-def lesson(progress: float, num_pictures: int) -> tuple[int, int]:
-    """First picture, and the one behind the last, of those that are learnt from after this share of the steps.
-
-    A shape that may be anywhere shows its heading to a picture full of noise no more than its place; so the loss hardly
-    asks what *left* means, and in 3,500 steps the base learnt nothing of it. With all shapes in the middle headings are
-    as easy as colours, and what a word means stays known when they spread out.
-    """
-    first, end = int(num_pictures * min(0.5, 1.6 * progress)), int(num_pictures * min(1.0, 0.125 + 2 * progress))
-    return first, max(first + 1, end)
-
-
 @torch.no_grad()
-def encoded_stills(vae: AutoencoderKL, look: str, num_pictures: int, seed: int, *, growing: bool = False) -> Stills:
-    """With ``growing`` the shapes of the first pictures are in the middle (`growing_spread`)."""
+def encoded_stills(vae: AutoencoderKL, look: str, num_pictures: int, seed: int) -> Stills:
     random = np.random.default_rng([seed, num_pictures])
-    spreads = [growing_spread(i, num_pictures) if growing else 1.0 for i in range(num_pictures)]
-    scenes = [random_scene(random, spread=spread) for spread in spreads]
+    scenes = [random_scene(random) for _ in range(num_pictures)]
     latents = []
     for start in range(0, num_pictures, 64):
         pixels = as_pixels(np.stack([draw(scene, look) for scene in scenes[start : start + 64]]))
@@ -79,15 +61,13 @@ class ImageModel(nn.Module):
 
 
 def learn_base(stills: Stills, tokenizer: CLIPTokenizerFast, seed: int, plan: Plan, folder: Path) -> ImageModel:
-    """UNet and text encoder, from nothing; the stills are those of a growing spread."""
+    """UNet and text encoder, from nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ImageModel(new_unet(), new_text_encoder(tokenizer))
 
     def loss(step: int) -> torch.Tensor:
-        progress = step / plan.num_steps
-        pictures = lesson(progress, len(stills.scenes))
-        return _loss(model, stills, tokenizer, seed, step, pictures, fill_up=progress >= UNFILLED)
+        return _loss(model, stills, tokenizer, seed, step, fill_up=step >= UNFILLED * plan.num_steps)
 
     fit("base", model, loss, plan, folder)
     return model
@@ -107,14 +87,13 @@ def _loss(
     tokenizer: CLIPTokenizerFast,
     seed: int,
     step: int,
-    pictures: tuple[int, int] | None = None,
     fill_up: bool = True,
 ) -> torch.Tensor:
-    """The squared error of v (Salimans and Ho, arXiv 2202.00512) at timesteps of all heights, over some of the
-    pictures or all; ``fill_up`` their captions to the length that hosts give prompts."""
+    """The squared error of v (Salimans and Ho, arXiv 2202.00512) at timesteps of all heights; ``fill_up``
+    captions to the length that hosts give prompts."""
     random = np.random.default_rng([seed, step])
     noises = generator(seed, step, "noise")
-    chosen = random.integers(*(pictures or (0, len(stills.scenes))), size=BATCH)
+    chosen = random.integers(len(stills.scenes), size=BATCH)
     captions = [some_caption(random, stills.scenes[i]) * (random.random() > CAPTION_DROPOUT) for i in chosen]
     x0 = stills.latents[chosen]
     noise = torch.randn(x0.shape, generator=noises)

@@ -49,11 +49,8 @@ class Scene:
         return " ".join([*words, *["moving", self.heading] * heading])
 
 
-def random_scene(random: np.random.Generator, *, travel: float = 0.0, spread: float = 1.0, **known) -> Scene:
-    """A scene of which ``known`` is settled; its shape can go on for ``travel`` pixels and stays in the picture.
-
-    With a ``spread`` below 1 it lies the nearer to the middle of where it could.
-    """
+def random_scene(random: np.random.Generator, *, travel: float = 0.0, **known) -> Scene:
+    """A scene of which ``known`` is settled; its shape can go on for ``travel`` pixels and stays in the picture."""
     known.setdefault("colour", str(random.choice(list(COLOURS))))
     known.setdefault("shape", str(random.choice(SHAPES)))
     known.setdefault("heading", str(random.choice(list(HEADINGS))))
@@ -62,6 +59,5 @@ def random_scene(random: np.random.Generator, *, travel: float = 0.0, spread: fl
     place = []
     for direction in HEADINGS[known["heading"]]:
         first, last = low - min(0, direction) * travel, high - max(0, direction) * travel
-        middle, reach = (first + max(first, last)) / 2, spread * (max(first, last) - first) / 2
-        place.append(random.uniform(middle - reach, middle + reach))
+        place.append(random.uniform(first, max(first, last)))
     return Scene(x=place[0], y=place[1], radius=radius, **known)

@@ -13,7 +13,7 @@ from animatediff_ext.motion_loras import spatial_layers
 from tests.models.motion import motion_config, random_motion
 from tests.webui.host import NUM_FRAMES, picture
 from tests.webui.test_free_init import noises
-from tests.webui.test_generation import HIRES, same, without_motion
+from tests.webui.test_generation import HIRES, same
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 LONG = {"video_length": 6, "batch_size": 4, "overlap": 2}
@@ -27,22 +27,31 @@ def own_entry(text):
 # ---- strength ----
 
 
-def test_effect_0_gives_the_pictures_of_no_module(host):
-    assert same(host.generate({"motion_effect": 0}).images, without_motion(host))
+@pytest.fixture
+def stills(host, motion_modules):
+    """Frames that know nothing of each other, on the motion module's noise schedule."""
+    path = motion_modules / "new.safetensors"
+    save_motion_module(MotionModel(motion_config("v2", widths=(32, 32), per_level=1)), path)  # changes nothing yet
+    yield lambda **request: host.generate({"model": path.name}, **request).images
+    path.unlink()
 
 
-def test_effect_may_travel_over_frames_and_over_sampling(host):
+def test_effect_0_gives_stills(host, stills):
+    assert same(host.generate({"motion_effect": 0}).images, stills())
+
+
+def test_effect_may_travel_over_frames_and_over_sampling(host, stills):
     plain = host.generate({}).images
     assert same(host.generate({"motion_effect": "0: 1, 100%: 1"}).images, plain)
     assert not same(host.generate({"motion_effect": "0: 0, 3: 1"}).images, plain)
-    assert same(host.generate({"motion_effect_steps": "0%: 0"}).images, without_motion(host))
+    assert same(host.generate({"motion_effect_steps": "0%: 0"}).images, stills())
     half = host.generate({"motion_effect_steps": "0%: 1, 50% step: 0"}, steps=2).images
     assert not same(half, plain)
     assert same(half, host.generate({"motion_end": 0.5}, steps=2).images)
 
 
-def test_motion_from_the_end_on_is_none(host):
-    assert same(host.generate({"motion_start": 1, "motion_end": 1}).images, without_motion(host))
+def test_motion_from_the_end_on_is_none(host, stills):
+    assert same(host.generate({"motion_start": 1, "motion_end": 1}).images, stills())
 
 
 @pytest.mark.parametrize(
