@@ -20,13 +20,11 @@ F = 4
 
 def matrices_for(layers, seed=0):
     random = torch.Generator().manual_seed(seed)
-    return {
-        name: (
-            0.3 * torch.randn(2, layer.num_in, generator=random),
-            0.3 * torch.randn(layer.num_out, 2, generator=random),
-        )
-        for name, layer in layers.items()
-    }
+
+    def matrix(*size):
+        return 0.2 * torch.randn(size, generator=random)
+
+    return {name: (matrix(2, layer.num_in), matrix(layer.num_out, 2)) for name, layer in layers.items()}
 
 
 def merged(layers, matrices, weight):
@@ -71,7 +69,7 @@ def test_at_run_time_is_merged(motion, file, weight):
     merged(motion_attention_layers(twin), matrices_for(motion_attention_layers(motion)), weight)
     before = traces(unet), traces(motion)
     actual = answer(unet, motion, call, weighted(file, f"= {weight}"))
-    torch.testing.assert_close(actual, answer(unet, twin, call), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(actual, answer(unet, twin, call), atol=3e-4, rtol=3e-4)
     assert (traces(unet), traces(motion)) == before
 
 
@@ -98,7 +96,7 @@ def test_over_frames_every_frame_has_its_own_in_windows_and_in_views(motion, fil
     halves = [[value[rows] for value in call] for rows in (slice(4), slice(4, 8))]
     first = answer(unet, motion, halves[0])
     second = answer(unet, motion, halves[1], weighted(file, "= 1"))
-    torch.testing.assert_close(actual, torch.cat([first, second]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(actual, torch.cat([first, second]), atol=3e-4, rtol=3e-4)
 
 
 @pytest.mark.parametrize("make", [ldm_unet, diffusers_unet])
@@ -113,7 +111,7 @@ def test_a_domain_adapter_is_found_in_both_kinds_of_unet(motion, make, tmp_path)
     assert file.kind == "domain-adapter"
     actual = answer(unet, motion, call, weighted(file, "= 0.7"))
     merged(layers, matrices_for(layers, seed=4), 0.7)
-    torch.testing.assert_close(actual, answer(unet, motion, call), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(actual, answer(unet, motion, call), atol=3e-4, rtol=3e-4)
 
 
 def test_with_two_modules_each_gets_it(file):
@@ -122,7 +120,7 @@ def test_with_two_modules_each_gets_it(file):
     actual = answer(unet, [(one, 0.5), (other, 0.5)], call, weighted(file, "= 1"))
     for model in (one, other):
         merged(motion_attention_layers(model), matrices_for(motion_attention_layers(model)), 1.0)
-    torch.testing.assert_close(actual, answer(unet, [(one, 0.5), (other, 0.5)], call), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(actual, answer(unet, [(one, 0.5), (other, 0.5)], call), atol=3e-4, rtol=3e-4)
 
 
 def test_a_lora_for_images_is_sent_to_the_prompt(motion, tmp_path):
@@ -141,4 +139,4 @@ def test_a_lora_of_motiondirector_has_feed_forwards_too(motion, tmp_path):
     twin = copy.deepcopy(motion)
     merged(motion_layers(twin), matrices_for(layers), 1.0)
     actual = answer(unet, motion, call, weighted(load_lora(tmp_path / "md.safetensors"), "= 1"))
-    torch.testing.assert_close(actual, answer(unet, twin, call), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(actual, answer(unet, twin, call), atol=3e-4, rtol=3e-4)

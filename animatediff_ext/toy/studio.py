@@ -57,7 +57,7 @@ class Studio:
         seed: int,
         *,
         loras: Sequence[tuple[str, float]] = (),
-        num_frames: int = CLIP_FRAMES,
+        animation: Animation | None = None,
         **how,
     ) -> np.ndarray:
         """uint8 ``(f h w 3)``. ``motion`` None: stills, each from the noise that the frame would have."""
@@ -70,7 +70,7 @@ class Studio:
                 spatial,
                 module,
                 prompt=prompt,
-                animation=Animation(num_frames=num_frames),
+                animation=animation or Animation(num_frames=CLIP_FRAMES),
                 width=SIDE,
                 height=SIDE,
                 seed=seed,

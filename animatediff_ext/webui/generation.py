@@ -82,7 +82,7 @@ def _prepared(p, script_args) -> Generation | None:
         )
     _mention_what_is_missing(p, animation)
     check_formats(animation.output.formats, encode_options())
-    loaded = CACHE.load(*filter(None, (animation.motion_module, animation.motion.second_module)))
+    loaded = CACHE.load(animation.motion_module, *filter(None, [animation.motion.second_module]))
     animation = animation.resolved(_number_of_frames(p, animation))
     check_motion(animation, _blend(animation, loaded))
     loras.check(animation)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from animatediff_ext.__main__ import main
+from animatediff_ext.animate import windows_of
 from animatediff_ext.media import probe, read_frames
+from animatediff_ext.params import Animation, Context, Motion
 from animatediff_ext.toy.claim import all_cases, cases_without_colour, heading_accuracy, mean, still, zoom
 from animatediff_ext.toy.demo import MODELS, PROMPTS, demo
 from animatediff_ext.toy.files import BASE, CHALK, FIGURES, FILES, MOTION, NIGHT, SHIPPED, ZOOM
@@ -110,6 +112,38 @@ def test_a_look_as_a_lora_is_animated_too(studio):
     measures = ClipMeasures.of(clip)
     assert measures.share_of_look("chalk") > 0.8
     assert measures.speed > 0.5 * SPEED
+
+
+def test_a_prompt_that_travels_changes_the_colour_at_its_keys(studio):
+    prompt = "0 step: a red circle moving right\n8: a blue circle moving right"
+    colours = [picture.colour for picture in ClipMeasures.of(studio.clip(BASE, MOTION, prompt, 11)).pictures]
+    assert colours.count("red") >= 6
+    assert colours.count("blue") >= 6
+    assert set(colours[:6]) == {"red"}
+    assert set(colours[-6:]) == {"blue"}
+
+
+@pytest.mark.parametrize("way", ["windows", "views"])
+def test_a_long_clip_shows_no_seam(studio, way):
+    """From frame to frame pictures change no more at the borders of contexts than inside them."""
+    context = Context(length=16, overlap=8, closed_loop="N", schedule="static", long_clips=way)
+    clip = studio.clip(BASE, MOTION, "a red circle", 5, animation=Animation(num_frames=96, context=context))
+    change = abs(np.diff(clip.astype(float), axis=0)).mean(axis=(1, 2, 3))  # [i]: from frame i to i + 1
+    starts = [frames[0] for frames, _ in windows_of(context, 96)][1:]
+    ends = [*starts, *(start + 7 for start in starts)]
+    borders = {frame + side for frame in ends for side in (-1, 0)} & set(range(95))
+    inside = [value for frame, value in enumerate(change) if frame not in borders]
+    assert np.mean([change[frame] for frame in borders]) < 1.2 * np.mean(inside)
+
+
+def test_more_effect_is_more_in_common(studio):
+    """From stills of all colours to one clip."""
+    spreads = []
+    for effect in ("0", "0.5", "1"):
+        animation = Animation(num_frames=16, motion=Motion(effect=effect))
+        made = [studio.clip(BASE, MOTION, one.prompt, one.seed, animation=animation) for one in cases_without_colour(1)]
+        spreads.append(mean(np.std(clip.astype(float), axis=0).mean() for clip in made))
+    assert spreads[0] > spreads[1] > spreads[2]
 
 
 def test_generate_makes_the_clip_that_the_studio_makes(studio, tmp_path):

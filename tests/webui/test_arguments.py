@@ -65,6 +65,20 @@ CHANGED = {
     "prompt_blend": "lerp",
     "context_schedule": "static",
     "context_weights": "flat",
+    "long_clips": "views",
+    "motion_effect": "0: 0, 8: 1.5",
+    "motion_effect_steps": "0%: 1, 50%: 0",
+    "motion_scale": "1.2",
+    "motion_blocks": "down 0: 0.5, mid: 0",
+    "motion_start": 0.1,
+    "motion_end": 0.9,
+    "motion_positions": "cap",
+    "second_model": "v1.safetensors",
+    "second_model_share": 0.75,
+    "motion_loras": "zoom = 0.5\npan @ 0%: 1, 60%: 0",
+    "noise_kind": "FreeNoise",
+    "noise_share": 0.25,
+    "freeinit_coarse": True,
 }
 
 

@@ -59,7 +59,7 @@ CASES = {
     "windows": Case(
         {"prompt": "a cat AND a dog"},
         parts=(("a cat", 1.0), ("a dog", 1.0)),
-        animation={"video_length": 7, "batch_size": 4, "overlap": 1},
+        animation={"video_length": 7, "batch_size": 4, "overlap": 1, "long_clips": "windows"},
     ),
 }
 
