@@ -58,7 +58,8 @@ def _parsed(text: str, name: str, units: dict[str | None, float]) -> Values:
         match = _KEY.fullmatch(part)
         easing = (match["easing"] or "linear").lower() if match else ""
         if not match or easing not in EASINGS or (match["unit"] and match["unit"].lower()) not in units:
-            raise TravelError(f"{name} is {_quoted(text)}, with {part!r} in it: give a number, or keys {_ways(units)}.")
+            within = "" if part == text else f", with {part!r} in it"
+            raise TravelError(f"{name} is {_quoted(text)}{within}: give a number, or keys {_ways(units)}.")
         at = float(match["at"]) * units[match["unit"] and match["unit"].lower()]
         keys[at] = (at, float(match["value"]), easing)
     if not keys:

@@ -20,6 +20,8 @@ _OLD_LABELS = {
     "model": "Motion Module",
     "video_length": "Video length",
     "batch_size": "Batch size",
+    "latent_power_last": "Latent power last",
+    "latent_scale_last": "Latent scale last",
 }
 """Those of the old extension which are not what the page says; saved plots have them."""
 _NOT_AXES = {"format", "video_source", "last_frame", "mask_path", "request_id"}

@@ -73,6 +73,39 @@ def test_hires_fix(webui, upscaler, sampler):
     check(webui.animate(**HIRES, hr_upscaler=upscaler, sampler_name=sampler), size=128)
 
 
+DIRECTED = {
+    "windows": {"long_clips": "windows"},
+    "views": {"long_clips": "views"},
+    "effect over frames": {"motion_effect": "0: 0, 100%: 1.2"},
+    "effect over sampling": {"motion_effect_steps": "0%: 1, 50%: 0", "motion_start": 0.1, "motion_end": 0.9},
+    "scale and blocks": {"motion_scale": 1.3, "motion_blocks": "down 0: 0, mid: 0.5"},
+    "FreeNoise": {"noise_kind": "FreeNoise", "overlap": 3},
+    "mixed noise": {"noise_kind": "mixed", "noise_share": 0.7},
+    "FreeInit from coarse to fine": {"freeinit_enable": True, "freeinit_coarse": True, "noise_kind": "repeated"},
+}
+
+
+@pytest.mark.parametrize("sampler", ["Euler a", "DPM++ SDE"])
+@pytest.mark.parametrize("name", DIRECTED)
+def test_directed(webui, name, sampler):
+    """In both passes, and with samplers that draw noise at each step."""
+    clip = {"video_length": 8, "batch_size": 4, "format": ["Frame"], "long_clips": "views"}
+    frames, plain = (
+        webui.animate(animation=asked, sampler_name=sampler, **HIRES).json()["images"]
+        for asked in ({**clip, **DIRECTED[name]}, clip)
+    )
+    assert len(frames) == len(plain) == 8
+    assert (frames == plain) == (name == "views")
+
+
+def test_more_positions_than_the_motion_module_knows(webui):
+    long = {"video_length": 40, "batch_size": 40}
+    check(webui.animate(animation={**long, "motion_positions": "stretch"}), num_frames=40)
+    refused = webui.animate(animation=long)
+    assert refused.status_code == 422
+    assert "motion_positions" in refused.text
+
+
 @pytest.mark.parametrize("frames", [1, 5, 8, 13, 20])
 def test_fewer_as_many_and_more_frames_than_the_context(webui, frames):
     check(webui.animate(animation={"video_length": frames}), num_frames=frames)

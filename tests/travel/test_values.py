@@ -42,5 +42,5 @@ def test_what_cannot_be_read_is_said_with_an_example(text):
 
 
 def test_sampling_has_no_seconds():
-    with pytest.raises(TravelError, match=r"'1s: 1' in it: give a number, or keys such as 0%: 1"):
+    with pytest.raises(TravelError, match=r"x is '1s: 1': give a number, or keys such as 0%: 1"):
         values_over_sampling("1s: 1", name="x")
