@@ -93,11 +93,10 @@ class TemporalSelfAttention(nn.Module):
         """Attention within each view, where positions begin anew, and the weighted mean of what overlaps (FreeNoise,
         Qiu et al., arXiv 2310.15169). Projections are linear, so they run once for all views."""
         fused = qkv.new_zeros(*qkv.shape[:2], qkv.shape[2] // 3)
-        for frames, weights in manner.views:
-            index = torch.tensor(frames, device=qkv.device)
+        for frames, index, weights in manner.views_like(qkv):
             with manner.only(frames):
                 attended = self._attended(qkv[:, index], manner)  # b f c
-            fused.index_add_(1, index, attended * qkv.new_tensor(weights).unsqueeze(-1))
+            fused.index_add_(1, index, attended * weights)
         return fused
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
