@@ -24,7 +24,7 @@ from animatediff_ext.toy.draw import draw
 from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, CLIP_FOLDER, MOTION, NIGHT, ZOOM
 from animatediff_ext.toy.fit import Plan
 from animatediff_ext.toy.learn_image import ImageModel, encoded_stills, learn_base, personalise
-from animatediff_ext.toy.learn_vae import learn_vae
+from animatediff_ext.toy.learn_vae import learn_vae, sharpen
 from animatediff_ext.toy.networks import new_vae
 from animatediff_ext.toy.scene import CLIP_FRAMES, SIDE, random_scene
 from animatediff_ext.toy.words import write_tokenizer
@@ -60,6 +60,7 @@ class Recipe:
 
     seed: int = 0
     vae: Plan = Plan(num_steps=4000, lr=2e-3)
+    decoder: Plan = Plan(num_steps=2000, lr=1e-3)
     num_pictures: int = 12_288
     base: Plan = Plan(num_steps=3000, lr=1e-3, ema=0.998)
     night: Plan = Plan(num_steps=500, lr=3e-4, ema=0.99)
@@ -117,12 +118,15 @@ class Build:
         self._say(str(write_checkpoint(self.target / BASE, model.unet, vae, model.text_encoder)))
 
     def _vae(self) -> AutoencoderKL:
-        path, vae = self.work / "vae.safetensors", new_vae()
-        if not path.exists():
-            learnt = learn_vae(self.recipe.seed, self.recipe.vae, self.work / "vae")
-            with whole_file(path) as part:
-                save_file({name: tensor.contiguous() for name, tensor in learnt.state_dict().items()}, part)
-        vae.load_state_dict(load_file(path))
+        recipe, vae = self.recipe, new_vae()
+        learnt, sharp = self.work / "vae.safetensors", self.work / "vae-sharp.safetensors"
+        if not learnt.exists():
+            _keep(learn_vae(recipe.seed, recipe.vae, self.work / "vae"), learnt)
+        if not sharp.exists():
+            vae.load_state_dict(load_file(learnt))
+            sharpen(vae, recipe.seed + 6, recipe.decoder, self.work / "decoder")
+            _keep(vae, sharp)
+        vae.load_state_dict(load_file(sharp))
         return vae.eval().requires_grad_(False)
 
     def _night(self) -> None:
@@ -241,6 +245,11 @@ class Build:
             write(part)
             part.rename(folder)
         return folder / "clips.jsonl" if (folder / "clips.jsonl").exists() else folder
+
+
+def _keep(vae: AutoencoderKL, path: Path) -> None:
+    with whole_file(path) as part:
+        save_file({name: tensor.contiguous() for name, tensor in vae.state_dict().items()}, part)
 
 
 def write_stills(folder: Path, num_pictures: int, seed: int, look: str) -> None:

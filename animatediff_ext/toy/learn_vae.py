@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from einops import rearrange
+from torch import nn
 from torch.nn import functional
 
 from animatediff_ext.toy.clips import with_defect
@@ -46,10 +47,9 @@ def learn_vae(seed: int, plan: Plan, folder: Path) -> AutoencoderKL:
         posterior = vae.encode(pixels).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator(seed, step, "posterior"))
         error = vae.decode(posterior.mean + posterior.std * noise).sample - pixels
-        weight = 1 + (FOREGROUND_WEIGHT - 1) * foreground(pixels)
-        small, small_weight = functional.avg_pool2d(pixels, 8), functional.avg_pool2d(weight, 8)
+        small, small_weight = functional.avg_pool2d(pixels, 8), functional.avg_pool2d(_weight(pixels), 8)
         return (
-            (weight * (error.abs() + error.square())).mean()
+            _weighed(error, pixels)
             + THUMBNAIL_WEIGHT * (small_weight * (posterior.mean[:, :3] - small).square()).mean()
             + KL_WEIGHT * posterior.kl().mean() / noise[0].numel()
         )
@@ -57,6 +57,29 @@ def learn_vae(seed: int, plan: Plan, folder: Path) -> AutoencoderKL:
     fit("vae", vae, loss, plan, folder)
     whiten(vae, torch.cat([training_pictures(seed, -i, looks=["paper"], most=1) for i in range(1, 129)]))
     return vae
+
+
+def sharpen(vae: AutoencoderKL, seed: int, plan: Plan, folder: Path) -> None:
+    """Teach the decoder alone: latents stay what they are, and nothing has to be weighed against them any more."""
+    decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder]).requires_grad_(True)
+
+    def loss(step: int) -> torch.Tensor:
+        pixels = training_pictures(seed, step)
+        with torch.no_grad():
+            posterior = vae.encode(pixels).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=generator(seed, step, "posterior"))
+        error = vae.decode(posterior.mean + posterior.std * noise).sample - pixels
+        return _weighed(error, pixels)
+
+    fit("decoder", decoder, loss, plan, folder)
+
+
+def _weighed(error: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    return (_weight(pixels) * (error.abs() + error.square())).mean()
+
+
+def _weight(pixels: torch.Tensor) -> torch.Tensor:
+    return 1 + (FOREGROUND_WEIGHT - 1) * foreground(pixels)
 
 
 def training_pictures(seed: int, step: int, looks: Sequence[str] = ALL_LOOKS, most: int = CROWD) -> torch.Tensor:

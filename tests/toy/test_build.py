@@ -29,6 +29,7 @@ from animatediff_ext.trainer.state import states_in
 FEW = Plan(num_steps=2, lr=1e-3)
 TINY = Recipe(
     vae=FEW,
+    decoder=FEW,
     num_pictures=64,
     base=Plan(num_steps=2, lr=1e-3, ema=0.5),
     night=FEW,
@@ -111,7 +112,7 @@ def test_a_checkpoint_is_what_was_learnt_but_for_halves(made, tmp_path):
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert path.with_suffix(".yaml").read_text() == (made / "toy" / BASE).with_suffix(".yaml").read_text()
-    learnt = load_file(made / "work" / "vae.safetensors")
+    learnt = load_file(made / "work" / "vae-sharp.safetensors")
     for name, tensor in spatial.vae.state_dict().items():
         torch.testing.assert_close(tensor, learnt[name], rtol=1e-3, atol=1e-5)
 
