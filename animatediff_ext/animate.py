@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from animatediff_ext.context import SCHEDULES, WEIGHTS, Window, fused
-from animatediff_ext.direct import Director, LoraWeight
+from animatediff_ext.direct import Director, LoraWeight, check_blocks
 from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject import Direction, Injection, Placement, ScheduleOverride, injected, memory
 from animatediff_ext.inject.attach import Blend
 from animatediff_ext.inject.rows import RowLayout
-from animatediff_ext.motion import MotionModel
+from animatediff_ext.motion import MotionModel, advice
 from animatediff_ext.motion_loras import loras_attached
 from animatediff_ext.params import Animation, Context
 from animatediff_ext.setting import SettingsError
@@ -43,9 +43,22 @@ def _schedule_name(context: Context) -> str:
     return "uniform" if context.schedule == "uniform" and context.closed_loop == "N" else "looped"
 
 
+def blend_of(models: Sequence[MotionModel], animation: Animation) -> Blend:
+    """One motion model, or two with their shares."""
+    share = animation.motion.second_share if len(models) > 1 else 0.0
+    return list(zip(models, (1 - share, share), strict=False))
+
+
+def advice_for(animation: Animation, blend: Blend, **sampling) -> list[str]:
+    """What of the sampling cannot work with the motion module, see `motion.advice`."""
+    context_length = min(animation.context.length, animation.num_frames)
+    return advice(blend[0][0].config.family, context_length=context_length, **sampling)
+
+
 def check_motion(animation: Animation, blend: Blend) -> None:
     """Raises `SettingsError` for settings of a resolved animation that these motion models cannot follow."""
     Director(animation)
+    check_blocks(animation.motion.blocks, [site for motion, _ in blend for site in motion.config.sites()])
     length = min(animation.context.length, animation.num_frames)
     for motion, _ in blend:
         known = motion.config.num_positions
@@ -63,15 +76,32 @@ def check_motion(animation: Animation, blend: Blend) -> None:
         )
 
 
-def settled(
-    animation: Animation, unet: nn.Module, *, num_rows: int, height: int, width: int, device, dtype: torch.dtype
+def long_clips_settled(
+    animation: Animation,
+    unet: nn.Module,
+    blend: Blend,
+    *,
+    num_rows: int,
+    height: int,
+    width: int,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Animation:
     """With *auto* settled for long clips, for calls of this size (of the latent) in this UNet."""
     context = animation.context
     if context.long_clips != "auto" or animation.num_frames <= context.length:
         return animation
-    fits = memory.fits(unet, device=device, dtype=dtype, num_rows=num_rows, height=height, width=width)
+    models, size = [motion for motion, _ in blend], {"num_rows": num_rows, "height": height, "width": width}
+    fits = memory.fits(unet, models, device=device, dtype=dtype, **size)
     return replace(animation, context=replace(context, long_clips="views" if fits else "windows"))
+
+
+def _effective(blend: Blend) -> Blend:
+    """Each model once, and none that counts nothing."""
+    weights: dict[MotionModel, float] = {}
+    for model, weight in blend:
+        weights[model] = weights.get(model, 0.0) + weight
+    return [(model, weight) for model, weight in weights.items() if weight]
 
 
 class Session:
@@ -87,7 +117,7 @@ class Session:
         before_call: Callable[[], None] | None = None,
     ):
         self.animation = animation
-        self._blend: Blend = [(motion, 1.0)] if isinstance(motion, MotionModel) else list(motion)
+        self._blend = _effective([(motion, 1.0)] if isinstance(motion, MotionModel) else motion)
         check_motion(animation, self._blend)
         self.step = 0
         self.progress = 0.0
@@ -112,7 +142,7 @@ class Session:
         for override in self._schedules.values():
             override.restore()
         self._schedules.clear()
-        for placement in self._placements:
+        for placement in reversed(self._placements):
             placement.back()  # between samplings, graphics memory belongs to the host
 
     def attach(self, unet: nn.Module, *, device: torch.device, dtype: torch.dtype) -> None:
@@ -148,7 +178,7 @@ class Session:
         size = (num_rows, height, width)
         if size not in self._in_views_at:  # asked once, so that all steps of a clip go the same way
             call = {"num_rows": num_rows, "height": height, "width": width, "device": self._device}
-            in_force = settled(self.animation, self._unet, dtype=self._dtype, **call)
+            in_force = long_clips_settled(self.animation, self._unet, self._blend, dtype=self._dtype, **call)
             self._in_views_at[size] = in_force.context.long_clips == "views"
         self._in_views = self._in_views_at[size]
 

@@ -13,7 +13,7 @@ from animatediff_ext.setting import SettingsError
 from animatediff_ext.travel import Values, values_over_frames, values_over_sampling
 
 _BLOCK = re.compile(r"(?P<way>down|mid|up)(?:\s*(?P<block>\d+)(?:\.(?P<place>\d+))?)?\s*:\s*(?P<factor>-?[\d.]+)", re.I)
-_LORA = re.compile(r"(?P<name>.+?)(?:\s+(?P<over>[=@])\s+(?P<weight>.+))?")
+_LORA = re.compile(r"(?P<name>.+?)(?:\s*(?P<over>[=@])\s*(?P<weight>[-+.\d].*))?")
 
 
 class Director:
@@ -28,7 +28,7 @@ class Director:
         self._start, self._end = motion.start, motion.end
         self._blocks = blocks_of(motion.blocks)
         self._positions = motion.positions
-        self.loras = loras_of(animation)
+        loras_of(animation)
 
     def _over_frames(self, text: str, api: str) -> Values:
         return values_over_frames(text, name=_named(api), num_frames=self._num_frames, fps=self._fps)
@@ -72,6 +72,16 @@ def loras_of(animation: Animation) -> list[LoraWeight]:
     return [_lora(line, animation) for line in map(str.strip, animation.motion.loras.split("\n")) if line]
 
 
+def loras_by_name(text: str) -> str:
+    """The list with the names of files in place of their paths."""
+    return "\n".join(map(_by_name, filter(None, map(str.strip, text.split("\n")))))
+
+
+def _by_name(line: str) -> str:
+    path = _LORA.fullmatch(line)["name"]
+    return path.replace("\\", "/").rpartition("/")[2] + line[len(path) :]
+
+
 def _lora(line: str, animation: Animation) -> LoraWeight:
     match = _LORA.fullmatch(line)
     label = f"The weight of {match['name']} ({_named('motion_loras')})"
@@ -97,6 +107,17 @@ def blocks_of(text: str) -> dict[str, float]:
                 "down 0: 0.5, mid: 0, up 3.1: 1.2."
             ) from problem
     return found
+
+
+def check_blocks(text: str, sites: Sequence[str]) -> None:
+    """Raises `SettingsError` for a part of the UNet that has no module, but for the middle, which some have."""
+    for name in blocks_of(text):
+        if name != "mid_block" and not any(f"{site}.".startswith(f"{name}.") for site in sites):
+            levels = sorted({site.split(".")[1] for site in sites if site.startswith("down_blocks")})
+            raise SettingsError(
+                f"{_named('motion_blocks')} names {name}, where this motion module has nothing: its levels are "
+                f"{levels[0]} to {levels[-1]}, with modules from 0 on."
+            )
 
 
 def _prefix(match: re.Match) -> str:

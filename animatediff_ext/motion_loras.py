@@ -5,7 +5,6 @@ Everything is added by forward hooks. No weight is changed, so nothing has to be
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -17,12 +16,11 @@ from animatediff_ext.formats import FormatError, LoraFile
 from animatediff_ext.formats.lora_file import Matrices, usual_name
 from animatediff_ext.inject import Injection, LowRank, low_rank_added
 from animatediff_ext.inject.attach import Blend
-from animatediff_ext.inject.low_rank import Layer, Strength, motion_layers
+from animatediff_ext.inject.low_rank import SPATIAL_ATTENTION, Layer, Strength, motion_layers
+from animatediff_ext.motion.constants import constant
 
 RUNTIME_KINDS = ("motion-lora", "domain-adapter")
 """Of `formats.LoraFile`: what is added here, and not by the host's own ``<lora:…>``."""
-
-_SPATIAL = re.compile(r".*\.transformer_blocks\.\d+\.attn\d\.to_(?:q|k|v|out\.0)")
 
 
 def spatial_layers(unet: nn.Module) -> dict[str, Layer]:
@@ -30,7 +28,7 @@ def spatial_layers(unet: nn.Module) -> dict[str, Layer]:
     return {
         usual_name(name): Layer(module=module, num_in=module.in_features, num_out=module.out_features)
         for name, module in unet.named_modules()
-        if _SPATIAL.fullmatch(name)
+        if SPATIAL_ATTENTION.fullmatch(name)
     }
 
 
@@ -47,18 +45,22 @@ def loras_attached(
 ) -> Iterator[None]:
     """Add LoRAs to a UNet and to the motion models in it. Raises `FormatError` for one that does not fit."""
     spatial = spatial_layers(unet)
-    motions = [motion_layers(model) for model, _ in blend]
     with ExitStack() as undo:
         for file, weight in loras:
             if file.kind not in RUNTIME_KINDS:
                 raise FormatError.about(file.path, "is a LoRA for images: put it into the prompt, as <lora:name:1>.")
-            pairs = file.for_layers(spatial | motions[0])
-            additions = {name: LowRank.of(*placed(pair, device, dtype)) for name, pair in pairs.items()}
-            in_space = {name: addition for name, addition in additions.items() if name in spatial}
-            undo.enter_context(low_rank_added(spatial, in_space, _over_rows(weight, injection, progress)))
-            in_time = {name: addition for name, addition in additions.items() if name not in spatial}
-            for layers in motions:
-                undo.enter_context(low_rank_added(layers, in_time, _over_tokens(weight, injection, progress)))
+            over_rows, over_tokens = (over(weight, injection, progress) for over in (_over_rows, _over_tokens))
+            for number, (model, _) in enumerate(blend):
+                motion = motion_layers(model)
+                additions = {
+                    name: LowRank.of(*placed(pair, device, dtype))
+                    for name, pair in file.for_layers(spatial | motion).items()
+                    if name in motion or not number  # into the UNet once, whatever the number of motion models
+                }
+                in_space = {name: addition for name, addition in additions.items() if name in spatial}
+                in_time = {name: addition for name, addition in additions.items() if name in motion}
+                undo.enter_context(low_rank_added(spatial, in_space, over_rows))
+                undo.enter_context(low_rank_added(motion, in_time, over_tokens))
         yield
 
 
@@ -67,17 +69,21 @@ def _over_tokens(weight: LoraWeight, injection: Injection, progress: Callable[[]
 
     def strength(x: torch.Tensor) -> float | torch.Tensor:
         now = weight.now(progress(), injection.frames_now())
-        return now if isinstance(now, float) else x.new_tensor(now).unsqueeze(-1)
+        return now if isinstance(now, float) else constant(tuple(now), x.device, x.dtype).unsqueeze(-1)
 
     return strength
 
 
 def _over_rows(weight: LoraWeight, injection: Injection, progress: Callable[[], float]) -> Strength:
-    """In the UNet: ``(s f) t c``."""
+    """In the UNet: ``(s f) t c``, or ``(s f tiles) t c`` where something such as Hypertile takes pictures apart."""
 
     def strength(x: torch.Tensor) -> float | torch.Tensor:
-        now = weight.now(progress(), injection.frames_of_call())
-        return now if isinstance(now, float) else x.new_tensor(now).repeat(len(x) // len(now)).view(-1, 1, 1)
+        call = injection.call
+        now = weight.now(progress(), call.frames)
+        if isinstance(now, float):
+            return now
+        of_rows = constant(tuple(now), x.device, x.dtype).repeat(call.num_rows // len(now))
+        return of_rows.repeat_interleave(len(x) // call.num_rows).view(-1, 1, 1)
 
     return strength
 

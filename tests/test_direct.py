@@ -2,9 +2,10 @@
 
 import pytest
 
-from animatediff_ext.direct import Director, blocks_of, loras_of
+from animatediff_ext.direct import Director, blocks_of, check_blocks, loras_by_name, loras_of
 from animatediff_ext.params import Animation, Motion, Output
 from animatediff_ext.setting import SettingsError
+from tests.models.motion import motion_config
 
 
 def animation(**motion):
@@ -52,7 +53,7 @@ def test_blocks_that_are_none_are_said(text):
 
 
 def test_weights_of_loras_are_constant_or_travel():
-    lines = "zoom\n\npan = 0.5\nC:\\motion\\tilt.safetensors = 0: 0, 4: 1\nroll @ 0%: 1, 50%: 0"
+    lines = "zoom\n\npan=0.5\nC:\\motion\\tilt.safetensors = 0: 0, 4: 1\nroll @ 0%: 1, 50%: 0"
     zoom, pan, tilt, roll = loras_of(animation(loras=lines))
     assert [lora.name for lora in (zoom, pan, tilt, roll)] == ["zoom", "pan", "C:\\motion\\tilt.safetensors", "roll"]
     assert (zoom.now(0.7, [3]), pan.now(0.7, [3])) == (1.0, 0.5)
@@ -60,6 +61,20 @@ def test_weights_of_loras_are_constant_or_travel():
     assert [roll.now(progress, [0]) for progress in (0, 0.25, 0.8)] == [1, 0.5, 0]
 
 
+def test_a_block_where_nothing_is_is_said():
+    sites = motion_config("v3").sites()
+    check_blocks("down 3: 0, mid: 0, up 0.2: 1, up: 2", list(sites))
+    for text in ("down 4: 0", "up 0.3: 0"):
+        with pytest.raises(SettingsError, match="where this motion module has nothing: its levels are 0 to 3"):
+            check_blocks(text, list(sites))
+
+
+def test_files_go_by_their_names():
+    assert loras_by_name("C:\\a b\\zoom.safetensors = 0: 0, 4: 1\n/m/pan.ckpt @ 50%: 1\nroll") == (
+        "zoom.safetensors = 0: 0, 4: 1\npan.ckpt @ 50%: 1\nroll"
+    )
+
+
 def test_a_weight_that_cannot_be_read_names_its_lora():
-    with pytest.raises(SettingsError, match=r"The weight of zoom \(Motion LoRAs \(motion_loras\)\) is 'much'"):
-        loras_of(animation(loras="zoom = much"))
+    with pytest.raises(SettingsError, match=r"The weight of zoom \(Motion LoRAs \(motion_loras\)\) is '1: much'"):
+        loras_of(animation(loras="zoom = 1: much"))

@@ -9,7 +9,7 @@ from animatediff_ext.animate import Session
 from animatediff_ext.direct import loras_of
 from animatediff_ext.formats import FormatError, load_lora, save_lora
 from animatediff_ext.inject import motion_attention_layers, motion_layers
-from animatediff_ext.motion_loras import spatial_layers
+from animatediff_ext.motion_loras import _over_rows, spatial_layers
 from animatediff_ext.params import Animation, Context, Motion
 from tests.inject.test_border import inputs, traces
 from tests.models.motion import motion_config, random_motion
@@ -121,6 +121,40 @@ def test_with_two_modules_each_gets_it(file):
     for model in (one, other):
         merged(motion_attention_layers(model), matrices_for(motion_attention_layers(model)), 1.0)
     torch.testing.assert_close(actual, answer(unet, [(one, 0.5), (other, 0.5)], call), atol=3e-4, rtol=3e-4)
+
+
+def test_a_lora_with_a_middle_works_in_a_blend_with_a_module_that_has_none(file):
+    """v2 and v3, in either order: the middle gets its part where there is one."""
+    v2, v3 = random_motion(motion_config("v2")), random_motion(motion_config("v3"), seed=2)
+    unet, call = ldm_unet(), inputs(F)
+    one = answer(unet, [(v2, 0.5), (v3, 0.5)], call, weighted(file, "= 1"))
+    torch.testing.assert_close(
+        answer(unet, [(v3, 0.5), (v2, 0.5)], call, weighted(file, "= 1")), one, atol=3e-4, rtol=3e-4
+    )
+    for model in (v2, v3):
+        layers = motion_attention_layers(model)
+        known = matrices_for(motion_attention_layers(v2))
+        merged(layers, {name: known[name] for name in layers}, 1.0)
+    torch.testing.assert_close(answer(unet, [(v2, 0.5), (v3, 0.5)], call), one, atol=3e-4, rtol=3e-4)
+
+
+def test_a_module_blended_with_itself_is_one(motion, file):
+    unet, call = ldm_unet(), inputs(F)
+    alone = answer(unet, motion, call, weighted(file, "= 1"))
+    twice = answer(unet, [(motion, 0.25), (motion, 0.75)], call, weighted(file, "= 1"))
+    torch.testing.assert_close(twice, alone)
+
+
+def test_rows_that_were_cut_into_tiles_keep_their_frames_weight(motion):
+    """As Hypertile does inside the UNet, between its blocks and their attention."""
+    unet, call = ldm_unet(), inputs(2 * F)
+    animation = Animation(num_frames=F, context=Context(length=F), motion=Motion(loras="a = 0: 0, 3: 3")).resolved()
+    with torch.no_grad(), Session(animation, motion) as session:
+        session.attach(unet, device=torch.device("cpu"), dtype=torch.float32)
+        unet(*call)
+        strength = _over_rows(loras_of(animation)[0], session._injection, lambda: 0.0)
+        assert strength(torch.zeros(2 * F, 5, 3)).flatten().tolist() == [0, 1, 2, 3] * 2
+        assert strength(torch.zeros(4 * F, 5, 3)).flatten().tolist() == [0, 0, 1, 1, 2, 2, 3, 3] * 2
 
 
 def test_a_lora_for_images_is_sent_to_the_prompt(motion, tmp_path):

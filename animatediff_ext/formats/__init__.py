@@ -2,7 +2,7 @@
 
 from animatediff_ext.formats.describe import ModuleInfo, describe, sha256, sha256_of_file
 from animatediff_ext.formats.error import FormatError
-from animatediff_ext.formats.lora_file import LoraFile, load_lora, save_lora
+from animatediff_ext.formats.lora_file import LoraFile, load_lora, lora_kind, save_lora
 from animatediff_ext.formats.module_file import load_motion_module, save_motion_adapter, save_motion_module
 from animatediff_ext.formats.spelling import from_diffusers, from_hotshot, to_diffusers, to_hotshot
 
@@ -15,6 +15,7 @@ __all__ = [
     "from_hotshot",
     "load_lora",
     "load_motion_module",
+    "lora_kind",
     "save_lora",
     "save_motion_adapter",
     "save_motion_module",

@@ -104,6 +104,20 @@ def flat(name: str) -> str:
 # ---- reading ----
 
 
+def lora_kind(path: str | Path) -> str:
+    """As `LoraFile.kind`, read from the names in the file alone. Raises `FormatError` for other files."""
+    return _kind(open_file(path))
+
+
+def _kind(file: TensorFile) -> str:
+    # An alpha of a motion module's layer has a name like one of its weights, so it may not tell the kind.
+    kind = kind_of({name: tensor for name, tensor in file.layout.items() if not name.endswith(".alpha")})
+    if kind.name not in _LORAS:
+        belongs = f" {kind.belongs}" if kind.belongs and kind.name != "unknown" else ""
+        raise FormatError.about(file.path, f"is {kind.what}, not a LoRA.{belongs}")
+    return kind.name
+
+
 def load_lora(path: str | Path) -> LoraFile:
     """Reads a LoRA in any of the spellings above, onto the CPU.
 
@@ -112,11 +126,7 @@ def load_lora(path: str | Path) -> LoraFile:
     `FormatError` for other files, and for what is not only low-rank matrices (LoHa, LoKr, DoRA …).
     """
     file = open_file(path)
-    # An alpha of a motion module's layer has a name like one of its weights, so it may not tell the kind.
-    kind = kind_of({name: tensor for name, tensor in file.layout.items() if not name.endswith(".alpha")})
-    if kind.name not in _LORAS:
-        belongs = f" {kind.belongs}" if kind.belongs and kind.name != "unknown" else ""
-        raise FormatError.about(file.path, f"is {kind.what}, not a LoRA.{belongs}")
+    kind = _kind(file)
     found = _parts_by_layer(file)
     tensors = file.read([name for parts in found.values() for name in parts.values()])
     peft = _peft_settings(file)
@@ -125,7 +135,7 @@ def load_lora(path: str | Path) -> LoraFile:
         down, up = _pair(file, layer, {role: tensors[name] for role, name in parts.items()})
         scale = _scale(file, layer, tensors.get(parts.get("alpha")), peft, parts["down"], rank=down.shape[0])
         matrices[layer] = (down, up if scale == 1 else up.float() * scale)
-    return LoraFile(path=file.path, kind=kind.name, matrices=matrices, metadata=file.metadata)
+    return LoraFile(path=file.path, kind=kind, matrices=matrices, metadata=file.metadata)
 
 
 # A block of the UNet behind any prefix (lora_unet_, unet., state_dict.module. …); else what a prefix says to be of one.

@@ -16,6 +16,7 @@ from animatediff_ext.inject.norms import clip_norms_of
 from animatediff_ext.inject.rows import RowLayout, stream_major, take
 from animatediff_ext.inject.sites import MisfitError, misfit, sites_of
 from animatediff_ext.motion import MotionModel, MotionModule
+from animatediff_ext.motion.constants import constant
 from animatediff_ext.motion.families import Span
 from animatediff_ext.motion.layers import clip_of_frames, frames_of_clip
 from animatediff_ext.motion.manner import Manner
@@ -138,16 +139,17 @@ class Injection:
     def _run(self, direction: Direction, frames: Sequence[int], x: torch.Tensor, args: tuple, kwargs: dict):
         if self._before_call:
             self._before_call()
-        self._call = Call(frames, direction, self._sites)
+        self._call = Call(frames, direction, self._sites, num_rows=len(x))
         return self._forward(x, *args, **kwargs)
 
     def frames_now(self) -> list[int]:
         """The frames of the clip that go through a motion module's layers at this moment."""
         return [self._call.frames[i] for i in self._call.manner.frames]
 
-    def frames_of_call(self) -> Sequence[int]:
-        """The frames of the clip in this run of the UNet, as the rows of each stream have them."""
-        return self._call.frames
+    @property
+    def call(self) -> Call:
+        """This run of the UNet, or the last one."""
+        return self._call
 
     def motion_hook(self, site: str, modules: Sequence[tuple[MotionModule, float]]) -> Callable:
         """A forward hook that lets what leaves a layer pass through motion modules."""
@@ -164,7 +166,7 @@ class Injection:
             if len(modules) == 1 and all(weight * modules[0][1] == 1 for weight in effect):
                 return _with_sample(output, modules[0][0](x, call.manner).to(before.dtype))
             change = sum(weight * (module(x, call.manner) - x) for module, weight in modules)
-            shares = change.new_tensor(effect).repeat(len(x) // len(effect)).view(-1, 1, 1, 1)
+            shares = constant(tuple(effect), x.device, x.dtype).repeat(len(x) // len(effect)).view(-1, 1, 1, 1)
             return _with_sample(output, (x + shares * change).to(before.dtype))
 
         return hook
@@ -181,8 +183,10 @@ class Injection:
 class Call:
     """One run of the UNet: some frames of the clip, and what is asked of the modules for them."""
 
-    def __init__(self, frames: Sequence[int], direction: Direction, sites: Sequence[str]):
+    def __init__(self, frames: Sequence[int], direction: Direction, sites: Sequence[str], num_rows: int = 0):
         self.frames = frames
+        """Of the clip, as the rows of each stream have them."""
+        self.num_rows = num_rows
         self.direction = direction
         self.manner: Manner = direction.manner(frames)
         self.is_still = direction.is_without_effect(sites, frames)

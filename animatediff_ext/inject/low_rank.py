@@ -79,12 +79,13 @@ def _parts(attention: str, module: JointProjection) -> dict[str, Layer]:
     }
 
 
-_SPATIAL = re.compile(r".*\.attentions\.\d+\..*\.attn\d\.to_(?:q|k|v|out\.0)")
+SPATIAL_ATTENTION = re.compile(r".*\.transformer_blocks\.\d+\.attn\d\.to_(?:q|k|v|out\.0)")
+"""In LDM's UNets as in diffusers'."""
 
 
 def spatial_attention_layers(unet: nn.Module) -> dict[str, Layer]:
     """q, k, v and output of every self- and cross-attention of a UNet of diffusers."""
-    return {name: _whole(module) for name, module in unet.named_modules() if _SPATIAL.fullmatch(name)}
+    return {name: _whole(module) for name, module in unet.named_modules() if SPATIAL_ATTENTION.fullmatch(name)}
 
 
 def _whole(module: nn.Module) -> Layer:

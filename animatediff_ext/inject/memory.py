@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,11 +21,22 @@ SHARE_TO_USE = 0.8
 def free_bytes(device: torch.device) -> int | None:
     """What can still be had, with what PyTorch holds in reserve; None where nobody says."""
     if device.type == "cuda":
-        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + reserve
-    if device.type == "mps":
+        # before torch 2.5 it has to be a number
+        index = torch.cuda.current_device() if device.index is None else device.index
+        reserve = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
+        return torch.cuda.mem_get_info(index)[0] + reserve
+    if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):  # torch 2.5
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    if device.type == "cpu" and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+    return _free_in_main_memory() if device.type == "cpu" else None
+
+
+def _free_in_main_memory() -> int | None:
+    """With what the system would give back from its cache of files."""
+    facts = Path("/proc/meminfo")
+    available = re.search(r"^MemAvailable:\s*(\d+) kB", facts.read_text(), re.M) if facts.is_file() else None
+    if available:
+        return 1024 * int(available[1])
+    if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", ()):
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 
@@ -33,7 +47,19 @@ def bytes_of_call(unet: nn.Module, *, num_rows: int, height: int, width: int, dt
     return TENSORS_AT_ONCE * num_rows * channels * height * width * dtype.itemsize
 
 
-def fits(unet: nn.Module, *, device: torch.device, dtype: torch.dtype, **call: int) -> bool:
-    """Whether a call with ``num_rows``, ``height`` and ``width`` can be made, as far as one can tell."""
+def bytes_to_come(models: Iterable[nn.Module], device: torch.device, dtype: torch.dtype) -> int:
+    """Of weights that are not on the device yet, and will be: those of the WebUI's ``--medvram``, for one."""
+    weights = [parameter for model in models for parameter in model.parameters()]
+    return sum(weight.numel() * dtype.itemsize for weight in weights if weight.device.type != device.type)
+
+
+def fits(
+    unet: nn.Module, others: Iterable[nn.Module] = (), *, device: torch.device, dtype: torch.dtype, **call: int
+) -> bool:
+    """Whether a call with ``num_rows``, ``height`` and ``width`` can be made with these models, as far as one can
+    tell."""
     free = free_bytes(device)
-    return free is not None and bytes_of_call(unet, dtype=dtype, **call) <= SHARE_TO_USE * free
+    if free is None:
+        return False
+    needed = bytes_of_call(unet, dtype=dtype, **call) + bytes_to_come((unet, *others), device, dtype)
+    return needed <= SHARE_TO_USE * free

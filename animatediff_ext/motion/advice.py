@@ -13,7 +13,8 @@ def advice(
     if wanted is None:
         return said
     chosen = sampler if schedule == "Automatic" else f"{sampler} {schedule}"
-    if wanted.samplers and chosen.lower() not in {name.lower() for name in wanted.samplers}:
+    # a name without a schedule leaves that open
+    if wanted.samplers and not {chosen.lower(), sampler.lower()} & {name.lower() for name in wanted.samplers}:
         said.append(f"the sampler is {chosen}, but it needs {wanted.samplers[0]}")
     if wanted.most_cfg is not None and cfg > wanted.most_cfg:
         said.append(f"CFG is {cfg:g}, but above {wanted.most_cfg:g} its colours burn out")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from animatediff_ext.motion.constants import constant
+
 Views = Sequence[tuple[Sequence[int], Sequence[float]]]
 """Frames that attend to each other, and what each of them counts for. Per frame the weights sum to one."""
 
@@ -53,4 +55,5 @@ class Manner:
         """``(f 1)`` of the frames of now; None where nothing is scaled."""
         if all(value == 1 for value in self.scale):
             return None
-        return like.new_tensor([self.scale[frame] for frame in self.frames]).unsqueeze(-1)
+        values = tuple(self.scale[frame] for frame in self.frames)
+        return constant(values, like.device, like.dtype).unsqueeze(-1)

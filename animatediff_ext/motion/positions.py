@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -30,8 +31,13 @@ def sinusoids_at(position: torch.Tensor, channels: int) -> torch.Tensor:
 def stretched(table: torch.Tensor, num_frames: int) -> torch.Tensor:
     """The formula of the table at positions between its first and its last, evenly spaced: motion of the same extent,
     spread over more frames."""
-    known, channels = table.shape
-    return sinusoids_at(torch.linspace(0, known - 1, num_frames), channels).to(table)
+    return _stretched(*table.shape, num_frames, table.device, table.dtype)
+
+
+@lru_cache(maxsize=64)  # every attention asks for the same few
+def _stretched(known: int, channels: int, num_frames: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    with torch.inference_mode(False):
+        return sinusoids_at(torch.linspace(0, known - 1, num_frames), channels).to(device, dtype)
 
 
 def interpolated(table: torch.Tensor, num_frames: int) -> torch.Tensor:

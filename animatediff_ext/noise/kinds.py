@@ -12,6 +12,9 @@ from collections.abc import Callable
 
 import torch
 
+COMMON_SEED_OFFSET = 0xC033_0000
+"""Keeps the noise that all frames have in common apart from that of each."""
+
 Sources = Callable[..., list[int]]
 """``sources(num_frames, *, length, overlap, seed) -> the frame whose noise each frame takes``"""
 

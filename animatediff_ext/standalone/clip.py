@@ -16,11 +16,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from animatediff_ext.animate import settled
+from animatediff_ext.animate import advice_for, blend_of, long_clips_settled
 from animatediff_ext.direct import LoraWeight, loras_of
 from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject.attach import Blend
-from animatediff_ext.motion import advice
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.devices import device_of, dtype_of, visiting
@@ -76,10 +75,10 @@ def make_clip(
         width, height = (side // spatial.vae_factor for side in job.picture_size)
         rows = animation.num_frames * (2 if job.cfg > 1 and not job.low_memory else 1)
         call = {"num_rows": rows, "height": height, "width": width, "device": device, "dtype": spatial.unet.dtype}
-        animation = settled(animation, spatial.unet, **call)
-        for sentence in _advice(job, animation, blend):
+        animation = long_clips_settled(animation, spatial.unet, blend, **call)
+        for sentence in advice_for(animation, blend, sampler=job.sampler, cfg=job.cfg, num_steps=job.steps):
             warn(sentence)
-    motion, *others = [model for model, _ in blend] or [None]
+    motion, *others = dict.fromkeys(model for model, _ in blend) or [None]
     with loras_added(spatial, motion, loras, others=others, device=device, warn=warn):
         latents = _Stage(job, spatial, device, warn).sampled(blend, loras_of_motion, animation, pictures, on_step)
     return Clip(
@@ -99,18 +98,8 @@ def _blend(job: Job, models: Models) -> Blend:
     """The motion module, or two of them; none for stills."""
     if not job.motion_module:
         return []
-    wanted = job.animation.motion
-    if not wanted.second_module:
-        return [(models.motion(job.motion_module), 1.0)]
-    first, second = models.motion(job.motion_module), models.motion(wanted.second_module)
-    return [(first, 1 - wanted.second_share), (second, wanted.second_share)]
-
-
-def _advice(job: Job, animation: Animation, blend: Blend) -> list[str]:
-    context_length = min(animation.context.length, animation.num_frames)
-    family = blend[0][0].config.family
-    how = {"sampler": job.sampler, "cfg": job.cfg, "num_steps": job.steps}
-    return advice(family, context_length=context_length, **how)
+    files = [job.motion_module, *filter(None, [job.animation.motion.second_module])]
+    return blend_of([models.motion(file) for file in files], job.animation)
 
 
 @dataclass(frozen=True)

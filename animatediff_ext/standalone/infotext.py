@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from animatediff_ext.direct import loras_by_name
 from animatediff_ext.infotext import entries as animation_entries
 from animatediff_ext.params import Animation
 from animatediff_ext.standalone.job import Job
@@ -53,7 +54,10 @@ def _entries(job: Job, animation: Animation, model_digest: str, module_digest: s
         "Clip skip": str(job.clip_skip) if job.clip_skip > 1 else "",
     }
     if job.motion_module:
-        named = replace(animation, motion_module=Path(job.motion_module).name)
+        motion = animation.motion
+        second = Path(motion.second_module).name if motion.second_module else ""
+        motion = replace(motion, second_module=second, loras=loras_by_name(motion.loras))
+        named = replace(animation, motion_module=Path(job.motion_module).name, motion=motion)
         entries |= animation_entries(named, is_img2img=bool(job.init), short_hash=module_digest[:_MODULE_HASH_DIGITS])
     return {name: value for name, value in entries.items() if value}
 

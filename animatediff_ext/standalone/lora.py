@@ -67,9 +67,11 @@ def loras_added(
             matrices = _matched(lora, layers, aliases, warn)
             at_work = {name: placed(pair, device, spatial.unet.dtype) for name, pair in matrices.items()}
             undo.enter_context(_added(layers, at_work, strength))
-            for theirs in map(motion_layers, others):
-                in_both = {name: pair for name, pair in at_work.items() if name in theirs}
-                undo.enter_context(_added(theirs, in_both, strength))
+            for other in others:
+                theirs = motion_layers(other)
+                pairs = _matched(lora, layers | theirs, aliases, warn)
+                at_work = {name: placed(pairs[name], device, spatial.unet.dtype) for name in pairs if name in theirs}
+                undo.enter_context(_added(theirs, at_work, strength))
         yield
 
 

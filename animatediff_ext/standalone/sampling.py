@@ -18,16 +18,13 @@ from animatediff_ext.direct import LoraWeight
 from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject.attach import Blend
 from animatediff_ext.motion import IMAGE_SCHEDULE, MotionModel
-from animatediff_ext.noise import KINDS, mixed
+from animatediff_ext.noise import COMMON_SEED_OFFSET, KINDS, mixed
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.frame_conditioning import encoded
 from animatediff_ext.standalone.free_init import FRESH_SEED_OFFSET, sample_repeatedly
 from animatediff_ext.standalone.samplers import SAMPLERS
 from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
-
-COMMON_SEED_OFFSET = 0xC033_0000
-"""Keeps the noise that all frames have in common apart from that of each."""
 
 OnStep = Callable[[int, int], None]
 """``on_step(steps done, steps in all)``, after each step; it may raise to stop."""

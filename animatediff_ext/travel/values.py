@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,10 +47,10 @@ def values_over_frames(text: str, *, name: str, num_frames: int, fps: float) -> 
 
 def values_over_sampling(text: str, *, name: str) -> Values:
     """Keys are shares of the steps: ``50%``, or as much as 0.5. Raises `TravelError`."""
-    return _parsed(text, name, {None: 1.0, "%": 0.01})
+    return _parsed(text, name, {None: 1.0, "%": 0.01}, most=1.0)
 
 
-def _parsed(text: str, name: str, units: dict[str | None, float]) -> Values:
+def _parsed(text: str, name: str, units: dict[str | None, float], most: float = math.inf) -> Values:
     text = text.strip()
     if re.fullmatch(_NUMBER, text):
         return Values(keys=((0.0, float(text), "linear"),))
@@ -61,6 +62,8 @@ def _parsed(text: str, name: str, units: dict[str | None, float]) -> Values:
             within = "" if part == text else f", with {part!r} in it"
             raise TravelError(f"{name} is {_quoted(text)}{within}: give a number, or keys {_ways(units)}.")
         at = float(match["at"]) * units[match["unit"] and match["unit"].lower()]
+        if at > most:
+            raise TravelError(f"{name} has a key at {part.split(':')[0]}, beyond the end: give keys {_ways(units)}.")
         keys[at] = (at, float(match["value"]), easing)
     if not keys:
         raise TravelError(f"{name} is empty: give a number, or keys {_ways(units)}.")

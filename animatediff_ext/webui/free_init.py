@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from modules import rng, shared
@@ -37,7 +38,7 @@ def sample_repeatedly(p, animation: Animation, sample: Callable):
     noise = first
     for iteration in range(1, settings.num_iterations):
         with _only(p, enable_hr=False, steps=settings.steps_of(iteration, num_steps)):
-            latent = _sample_from(p, animation, noise, sample)
+            latent = _sample_from(p, animation, noise, _in_steps(p, num_steps, sample))
         if shared.state.interrupted or shared.state.skipped:
             return latent
         shared.state.nextjob()
@@ -58,6 +59,17 @@ def _sample_from(p, animation: Animation, noise: torch.Tensor, sample: Callable)
     generator.first = first
     p.rng = generator
     return sample()
+
+
+def _in_steps(p, num_steps: int, sample: Callable) -> Callable:
+    """With fewer steps prompts that are edited (``[a:b:0.5]``) have to change earlier: their schedules count steps."""
+    if p.steps == num_steps:
+        return sample
+    before = p.c, p.uc
+    p.setup_conds()
+    rescheduled = partial(sample, conditioning=p.c, unconditional_conditioning=p.uc)
+    p.c, p.uc = before
+    return rescheduled
 
 
 @contextmanager

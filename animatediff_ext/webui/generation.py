@@ -17,12 +17,11 @@ import torch
 from modules import shared
 from modules.processing import Processed, StableDiffusionProcessing, StableDiffusionProcessingImg2Img
 
-from animatediff_ext.animate import Session, check_motion
+from animatediff_ext.animate import Session, advice_for, blend_of, check_motion
 from animatediff_ext.infotext import entries
 from animatediff_ext.inject import frame_major
 from animatediff_ext.inject.attach import Blend
 from animatediff_ext.media import check_formats
-from animatediff_ext.motion import MotionModel, advice
 from animatediff_ext.params import Animation
 from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, loras, xyz
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
@@ -30,7 +29,7 @@ from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.free_init import sample_repeatedly
 from animatediff_ext.webui.loras import MotionLoras
 from animatediff_ext.webui.models import CACHE, Loaded, short_hash
-from animatediff_ext.webui.noise import direct_hires_pass, directed
+from animatediff_ext.webui.noise import direct_hires_pass, directed, seeds_directed
 from animatediff_ext.webui.settings import encode_options
 from animatediff_ext.webui.travel import PromptTravel
 
@@ -54,6 +53,7 @@ def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
         generation = _prepared(p, script_args)
         if generation is None:
             CACHE.clear()  # with AnimateDiff off, no memory is held
+            loras.forget()
         else:
             generation.prepare()
     except Exception as problem:
@@ -84,24 +84,17 @@ def _prepared(p, script_args) -> Generation | None:
     check_formats(animation.output.formats, encode_options())
     loaded = CACHE.load(animation.motion_module, *filter(None, [animation.motion.second_module]))
     animation = animation.resolved(_number_of_frames(p, animation))
-    check_motion(animation, _blend(animation, loaded))
+    blend = _blend(animation, loaded)
+    check_motion(animation, blend)
     loras.check(animation)
-    for sentence in _advice(p, animation, loaded[0].motion):
+    sampling = {"sampler": p.sampler_name or "", "schedule": getattr(p, "scheduler", None) or "Automatic"}
+    for sentence in advice_for(animation, blend, **sampling, cfg=p.cfg_scale, num_steps=p.steps):
         p.comment(sentence)
     return Generation(p, animation, loaded)
 
 
 def _blend(animation: Animation, loaded: Sequence[Loaded]) -> Blend:
-    """The motion module, or two of them with their shares."""
-    share = animation.motion.second_share if len(loaded) > 1 else 0.0
-    return [(one.motion, weight) for one, weight in zip(loaded, (1 - share, share), strict=False)]
-
-
-def _advice(p, animation: Animation, motion: MotionModel) -> list[str]:
-    context_length = min(animation.context.length, animation.num_frames)
-    how = {"cfg": p.cfg_scale, "num_steps": p.steps, "context_length": context_length}
-    schedule = getattr(p, "scheduler", None) or "Automatic"
-    return advice(motion.config.family, sampler=p.sampler_name or "", schedule=schedule, **how)
+    return blend_of([one.motion for one in loaded], animation)
 
 
 def _mention_what_is_missing(p, animation: Animation) -> None:
@@ -183,7 +176,8 @@ class Generation:
             with self._sampling() as session:
                 once = partial(original, *args, **kwargs)
                 p.rng = directed(p.rng, animation)
-                samples = sample_repeatedly(p, animation, once) if animation.free_init.enabled else once()
+                with seeds_directed(p, animation):
+                    samples = sample_repeatedly(p, animation, once) if animation.free_init.enabled else once()
             context = replace(animation.context, long_clips=session.long_clips)
             p.extra_generation_params.update(said(replace(animation, context=context)))
             return samples
@@ -195,7 +189,10 @@ class Generation:
 
         def parse_and_take():
             parse()
-            self._loras.take_from_prompt()
+            try:
+                self._loras.take_from_prompt()
+            except Exception as problem:
+                raise _for_user(problem) from problem
 
         changes.change(p, parse_extra_network_prompts=parse_and_take)
 

@@ -10,6 +10,8 @@ from animatediff_ext.params import SETTINGS
 from animatediff_ext.setting import SettingsError, canonical
 
 KEYS = (KEY, OWN_KEY)
+_IF_ABSENT = {"long_clips": "windows"}
+"""What is not written was as by default, but for this: before there were views, all clips were made in windows."""
 FIELD_PREFIX = "AnimateDiff "
 """Paste fields are called ``AnimateDiff fps`` and so on."""
 
@@ -30,5 +32,5 @@ def pasted(_infotext: str, results: dict[str, str]) -> None:
         found.setdefault("enable", "True")  # an infotext of an animation is one that was enabled
         for known in SETTINGS.values():
             if known.own_infotext:  # what is not written was as by default, whatever the page has now
-                found.setdefault(known.api, str(known.default))
+                found.setdefault(known.api, _IF_ABSENT.get(known.api, str(known.default)))
         results.update({f"{FIELD_PREFIX}{name}": value for name, value in found.items()})

@@ -13,10 +13,9 @@ from pathlib import Path
 from modules import shared
 
 from animatediff_ext.direct import LoraWeight, loras_of
-from animatediff_ext.formats import FormatError, LoraFile, load_lora
+from animatediff_ext.formats import FormatError, LoraFile, load_lora, lora_kind
 from animatediff_ext.motion_loras import RUNTIME_KINDS
 from animatediff_ext.params import Animation
-from animatediff_ext.setting import SettingsError
 from animatediff_ext.travel import values_over_frames
 from animatediff_ext.webui import models
 from animatediff_ext.webui.errors import AnimateDiffError
@@ -31,18 +30,24 @@ class MotionLoras:
     def __init__(self, p, animation: Animation):
         self._p = p
         self._animation = animation
-        self._in_prompt: dict[str, LoraWeight] = {}
+        self._in_prompt: dict[Path, LoraWeight] = {}
 
     def take_from_prompt(self) -> None:
-        """Behind the WebUI's own reading of the prompt: what is ours leaves its list. Raises `AnimateDiffError`."""
-        self._in_prompt = {}
-        for name in ("extra_network_data", "hr_extra_network_data"):
-            wanted = (getattr(self._p, name, None) or {}).get("lora", [])
-            for params in list(wanted):
-                path = found(params.items[0])
-                if path and _is_ours(path):
-                    wanted.remove(params)
-                    self._in_prompt.setdefault(params.items[0], self._weighted(params))
+        """Behind the WebUI's own reading of the prompt: what is ours leaves its list. Raises `SettingsError`."""
+        self._in_prompt = self._taken(self._p.extra_network_data)
+        in_hires_prompt = self._taken(getattr(self._p, "hr_extra_network_data", None))
+        if in_hires_prompt and in_hires_prompt != self._in_prompt:
+            self._p.comment("Motion LoRAs of the hires prompt are ignored: those of the prompt work in both passes.")
+
+    def _taken(self, networks: dict[str, list] | None) -> dict[Path, LoraWeight]:
+        ours = {}
+        wanted = (networks or {}).get("lora", [])
+        for params in list(wanted):
+            path = found(params.items[0])
+            if path and _is_ours(path):
+                wanted.remove(params)
+                ours.setdefault(path, self._weighted(params))
+        return ours
 
     def _weighted(self, params) -> LoraWeight:
         behind_name = params.positional[1:3]  # for the text encoder and for the UNet, or one for both
@@ -53,14 +58,14 @@ class MotionLoras:
 
     def loaded(self) -> list[tuple[LoraFile, LoraWeight]]:
         """Those of the prompt and of the list. Raises `AnimateDiffError` and `FormatError`."""
-        wanted = [*self._in_prompt.values(), *loras_of(self._animation)]
-        return [(_load(_found_or_raise(weight.name)), weight) for weight in wanted]
+        listed = [(_found_or_raise(weight.name), weight) for weight in loras_of(self._animation)]
+        return [(_load(path), weight) for path, weight in [*self._in_prompt.items(), *listed]]
 
 
 def check(animation: Animation) -> None:
     """Raises before anything is computed where the list has a name that nothing is known of."""
     for weight in loras_of(animation):
-        _load(_found_or_raise(weight.name))
+        lora_kind(_found_or_raise(weight.name))
 
 
 def found(name: str) -> Path | None:
@@ -94,8 +99,8 @@ def _found_or_raise(name: str) -> Path:
 
 def _is_ours(path: Path) -> bool:
     try:
-        return _load(path).kind in RUNTIME_KINDS
-    except (FormatError, SettingsError, OSError):
+        return _kind_at(str(path), path.stat().st_mtime_ns) in RUNTIME_KINDS
+    except (FormatError, OSError):
         return False  # whatever it is, the WebUI's own extension was meant
 
 
@@ -103,6 +108,16 @@ def _load(path: Path) -> LoraFile:
     return _read(str(path), path.stat().st_mtime_ns)
 
 
+@lru_cache(maxsize=1024)
+def _kind_at(path: str, _modified: int) -> str:
+    return lora_kind(path)
+
+
 @lru_cache(maxsize=KEPT)
 def _read(path: str, _modified: int) -> LoraFile:
     return load_lora(path)
+
+
+def forget() -> None:
+    """Hold no LoRA in memory any more."""
+    _read.cache_clear()

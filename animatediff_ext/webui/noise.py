@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from modules import rng
 
-from animatediff_ext.noise import KINDS, mixed
+from animatediff_ext.noise import COMMON_SEED_OFFSET, KINDS, mixed
 from animatediff_ext.params import Animation
 
-COMMON_SEED_OFFSET = 0xC033_0000
-"""Keeps the noise that all frames have in common apart from that of each."""
 _MARK = "animatediff_noise"
 
 
@@ -39,11 +38,27 @@ def direct_hires_pass(p, noise: torch.Tensor, animation: Animation) -> None:
     noise.copy_(getattr(directed(p.rng, animation), _MARK)(noise))
 
 
-def _rule(generator: rng.ImageRNG, animation: Animation) -> Callable[[torch.Tensor], torch.Tensor]:
-    context, wanted = animation.context, animation.noise
-    seed = int(generator.seeds[0])
+@contextmanager
+def seeds_directed(p, animation: Animation) -> Iterator[None]:
+    """For samplers that make noise from ``p.all_seeds`` and not from ``p.rng``: DPM++ SDE and its like."""
+    first, before = p.iteration * animation.num_frames, list(p.all_seeds)
+    sources = _sources(animation, int(p.seeds[0]))
+    p.all_seeds[first : first + animation.num_frames] = [before[first + source] for source in sources]
+    try:
+        yield
+    finally:
+        p.all_seeds[:] = before
+
+
+def _sources(animation: Animation, seed: int) -> list[int]:
+    context = animation.context
     how = {"length": context.length, "overlap": context.overlap_frames, "seed": seed}
-    sources = KINDS[wanted.kind](animation.num_frames, **how)
+    return KINDS[animation.noise.kind](animation.num_frames, **how)
+
+
+def _rule(generator: rng.ImageRNG, animation: Animation) -> Callable[[torch.Tensor], torch.Tensor]:
+    wanted, seed = animation.noise, int(generator.seeds[0])
+    sources = _sources(animation, seed)
     common = rng.ImageRNG(generator.shape, [seed + COMMON_SEED_OFFSET])
 
     def of_kind(own: torch.Tensor) -> torch.Tensor:  # f c h w

@@ -16,6 +16,7 @@ def test_families_that_are_sampled_as_any_other_are_free(family):
     ("family", "how"),
     [
         ("animatelcm", {"sampler": "LCM", "cfg": 1.5, "num_steps": 6}),
+        ("animatelcm", {"sampler": "LCM", "schedule": "SGM Uniform", "cfg": 1.5, "num_steps": 6}),
         ("lightning", {"sampler": "Euler", "schedule": "SGM Uniform", "cfg": 1, "num_steps": 4}),
         ("lightning", {"sampler": "Euler SGM Uniform", "cfg": 1, "num_steps": 8}),
         ("hotshot-xl", {"context_length": 8}),

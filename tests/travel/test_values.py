@@ -41,6 +41,11 @@ def test_what_cannot_be_read_is_said_with_an_example(text):
         over(text)
 
 
+def test_a_key_beyond_all_steps_is_said():
+    with pytest.raises(TravelError, match="x has a key at 10, beyond the end: give keys such as 0%: 1"):
+        values_over_sampling("0: 1, 10: 0", name="x")
+
+
 def test_sampling_has_no_seconds():
     with pytest.raises(TravelError, match=r"x is '1s: 1': give a number, or keys such as 0%: 1"):
         values_over_sampling("1s: 1", name="x")

@@ -13,7 +13,7 @@ from animatediff_ext.motion_loras import spatial_layers
 from tests.models.motion import motion_config, random_motion
 from tests.webui.host import NUM_FRAMES, picture
 from tests.webui.test_free_init import noises
-from tests.webui.test_generation import HIRES, same
+from tests.webui.test_generation import HIRES, same, script
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 LONG = {"video_length": 6, "batch_size": 4, "overlap": 2}
@@ -144,6 +144,29 @@ def test_coarse_to_fine_rounds_take_fewer_steps(host):
     assert seen == [2] * 2 + [4] * 4 + [6] * 6
 
 
+def test_samplers_that_draw_by_seed_get_the_seeds_of_the_kind(host):
+    """DPM++ SDE makes its noise from ``p.all_seeds``."""
+    seen = []
+    watch = script(host, process_before_every_sampling=lambda p, *a, **k: seen.append(list(p.all_seeds)))
+    p = host.p({**LONG, "noise_kind": "repeated"}, scripts=[watch], n_iter=2)
+    host.run(p)
+    seeds = list(range(7, 19))
+    assert seen == [[7, 8, 9, 10, 7, 8, *seeds[6:]], [*seeds[:6], 13, 14, 15, 16, 13, 14]]
+    assert p.all_seeds == seeds
+
+
+def test_coarse_rounds_edit_prompts_at_the_same_share_of_their_steps(host):
+    """[a:b:0.5] in rounds of 2, 4 and 6 steps."""
+    seen = []
+    host.callbacks.on_cfg_denoiser(lambda params: seen.append(params.text_cond[0].clone()))
+    coarse = {"freeinit_enable": True, "freeinit_iters": 3, "freeinit_coarse": True}
+    host.generate(coarse, steps=6, prompt="a [cat:dog:0.5]")
+    cat, dog = seen[0], seen[-1]
+    assert not torch.equal(cat, dog)
+    expected = [cat] + [dog] + [cat] * 2 + [dog] * 2 + [cat] * 3 + [dog] * 3
+    assert [torch.equal(one, dog) for one in seen] == [one is dog for one in expected]
+
+
 # ---- LoRAs and a second module ----
 
 
@@ -176,6 +199,25 @@ def test_the_webui_is_not_told_of_a_lora_that_is_ours(host, lora_file):
     p = host.p({}, prompt="a cat <lora:zoom:0.5><lora:other:1>")
     host.run(p)
     assert [params.items[0] for params in p.extra_network_data["lora"]] == ["other"]
+
+
+def test_a_weight_that_is_none_is_one_sentence(host, lora_file):
+    with pytest.raises(host.error, match="The weight of <lora:zoom> is 'abc'"):
+        host.generate({}, prompt="a cat <lora:zoom:abc>")
+
+
+def test_a_motion_lora_of_the_hires_prompt_alone_is_pointed_out(host, lora_file):
+    p = host.p({}, hr_prompt="a cat <lora:zoom:1>", **HIRES)
+    assert "Motion LoRAs of the hires prompt are ignored" in host.run(p).comments
+
+
+def test_images_loras_are_not_read(host, lora_file, monkeypatch):
+    matrices = {"down_blocks.0.attentions.0.proj_in": (torch.zeros(2, 4), torch.zeros(4, 2))}
+    save_lora(matrices, lora_file.with_name("style.safetensors"), spelling="webui")
+    monkeypatch.setattr(host.webui("loras"), "load_lora", None)
+    p = host.p({}, prompt="a cat <lora:style:1>")
+    host.run(p)
+    assert [params.items[0] for params in p.extra_network_data["lora"]] == ["style"]
 
 
 def test_with_animatediff_off_the_webui_is_told_of_all(host, lora_file):
