@@ -79,7 +79,7 @@ def _parts(attention: str, module: JointProjection) -> dict[str, Layer]:
     }
 
 
-SPATIAL_ATTENTION = re.compile(r".*\.transformer_blocks\.\d+\.attn\d\.to_(?:q|k|v|out\.0)")
+SPATIAL_ATTENTION = re.compile(r"(?!.*\.motion_modules\.).*\.transformer_blocks\.\d+\.attn\d\.to_(?:q|k|v|out\.0)")
 """In LDM's UNets as in diffusers'."""
 
 

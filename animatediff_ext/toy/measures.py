@@ -16,7 +16,7 @@ from animatediff_ext.toy.clips import WATERMARK, with_defect
 from animatediff_ext.toy.draw import GROUNDS, LOOKS, draw
 from animatediff_ext.toy.scene import COLOURS, HEADINGS, SHAPES, SIDE, Scene
 
-FOREGROUND_DIFFERENCE = 36
+FOREGROUND_DIFFERENCE = 28
 """Of a pixel from its ground, in the channel that differs most, of 255."""
 SLOWEST = 0.3
 """Pixels a frame below which a clip goes nowhere. A still video has to fail."""
@@ -100,7 +100,7 @@ class Picture:
         if (self.mask[WATERMARK]).any():
             return float("nan")  # the shape stands there
         found = self.ground.mean() - corner[bars].mean()
-        return float(found / _watermark_contrast())
+        return float(found / _watermark_contrast(tuple(self.ground)))
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _largest_part(mask: np.ndarray) -> np.ndarray:
 
 @cache
 def _drawn(shape: str, look: str, x: float, y: float, radius: float) -> Picture:
-    scene = Scene(colour="blue", shape=shape, heading="right", x=x, y=y, radius=radius)
+    scene = Scene(colour="red", shape=shape, heading="right", x=x, y=y, radius=radius)
     return Picture(draw(scene, look))
 
 
@@ -242,8 +242,7 @@ def _watermark_bars() -> np.ndarray:
 
 
 @cache
-def _watermark_contrast() -> float:
-    ground = Picture(draw(Scene(colour="red", shape="circle", heading="up", x=20, y=20, radius=10))).ground
+def _watermark_contrast(ground: tuple[float, ...]) -> float:
     plain = np.ones((SIDE, SIDE, 3)) * ground
     marked = with_defect(plain.astype(np.uint8))[WATERMARK].mean(axis=-1)
-    return float(ground.mean() - marked[_watermark_bars()].mean())
+    return float(np.mean(ground) - marked[_watermark_bars()].mean())

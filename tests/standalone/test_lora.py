@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from animatediff_ext.formats import FormatError, save_lora
 from animatediff_ext.inject import motion_attention_layers
+from animatediff_ext.motion_loras import placed
 from animatediff_ext.params import Animation
 from animatediff_ext.standalone import animate
 from animatediff_ext.standalone.lora import layers_of, load_whole_lora, loras_added
@@ -261,8 +262,6 @@ def test_alpha_and_pefts_scale_are_read_for_text_encoders(tmp_path):
 
 def test_half_precision_keeps_small_scales(loaded, tmp_path):
     """alpha / rank of 1/128 on small matrices is nothing in float16, if it is not spread over both."""
-    from animatediff_ext.standalone.lora import _placed
-
     down, up = torch.full((2, 4), 1.0), torch.full((4, 2), 3e-8)
-    a, b = _placed((down, up), CPU, torch.float16)
+    a, b = placed((down, up), CPU, torch.float16)
     torch.testing.assert_close(b.float() @ a.float(), up @ down, rtol=2e-3, atol=0)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from animatediff_ext.formats import describe, load_motion_module
+from animatediff_ext.params import Animation
 from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.toy import build as build_module
 from animatediff_ext.toy import fit as fit_module
@@ -135,7 +136,8 @@ def test_its_motion_module_and_loras_are_told_for_what_they_are(made):
 
 def test_a_clip_can_be_made_of_them_all_together(made):
     studio = Studio(made / "toy")
-    clip = studio.clip(NIGHT, MOTION, "a red circle", 1, loras=[(CHALK, 0.5), (ZOOM, 1.0)], num_steps=2, num_frames=3)
+    how = {"num_steps": 2, "animation": Animation(num_frames=3)}
+    clip = studio.clip(NIGHT, MOTION, "a red circle", 1, loras=[(CHALK, 0.5), (ZOOM, 1.0)], **how)
     assert clip.shape == (3, 64, 64, 3)
     assert clip.dtype == np.uint8
 

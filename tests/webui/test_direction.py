@@ -156,14 +156,14 @@ def test_samplers_that_draw_by_seed_get_the_seeds_of_the_kind(host):
 
 
 def test_coarse_rounds_edit_prompts_at_the_same_share_of_their_steps(host):
-    """[a:b:0.5] in rounds of 2, 4 and 6 steps."""
+    """[a:b:0.5] in rounds of 2, 4 and 6 steps: b after steps 2, 3 and 4, as the WebUI counts."""
     seen = []
     host.callbacks.on_cfg_denoiser(lambda params: seen.append(params.text_cond[0].clone()))
     coarse = {"freeinit_enable": True, "freeinit_iters": 3, "freeinit_coarse": True}
     host.generate(coarse, steps=6, prompt="a [cat:dog:0.5]")
     cat, dog = seen[0], seen[-1]
     assert not torch.equal(cat, dog)
-    expected = [cat] + [dog] + [cat] * 2 + [dog] * 2 + [cat] * 3 + [dog] * 3
+    expected = [cat] * 2 + [cat] * 3 + [dog] + [cat] * 4 + [dog] * 2
     assert [torch.equal(one, dog) for one in seen] == [one is dog for one in expected]
 
 
