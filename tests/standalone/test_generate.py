@@ -121,7 +121,8 @@ def test_every_option_of_sampling_reaches_the_engine(least, calls, models, tmp_p
     assert call["start"].latents.shape == (3, 4, 4, 8)
     assert (animation.context.closed_loop, animation.context.length, animation.num_frames) == ("N", 2, 3)
     assert animation.free_init.enabled
-    assert call["motion"].config.family.name == "v2"
+    ((motion, weight),) = call["motion"]
+    assert (motion.config.family.name, weight) == ("v2", 1.0)
 
 
 def test_every_option_of_the_model_reaches_it(least, calls, models, tmp_path, monkeypatch):
@@ -149,7 +150,7 @@ def test_a_still_needs_no_motion_module(models, tmp_path, calls, capsys):
     assert generate(*arguments) == 2
     assert "give --motion-module FILE, or --frames 1 for a still." in capsys.readouterr().err
     assert generate(*arguments, "--frames", "1") == 0
-    assert calls[0]["motion"] is None
+    assert calls[0]["motion"] == []
     assert files_in(tmp_path / "00001-1") == ["00000.png"]
 
 

@@ -61,6 +61,20 @@ CHANGED = {
     "prompt_blend": "lerp",
     "context_schedule": "static",
     "context_weights": "flat",
+    "long_clips": "views",
+    "motion_effect": "0: 0, 8: 1.5",
+    "motion_effect_steps": "0%: 1, 50%: 0",
+    "motion_scale": "1.2",
+    "motion_blocks": "down 0: 0.5, mid: 0",
+    "motion_start": 0.25,
+    "motion_end": 0.75,
+    "motion_positions": "cap",
+    "second_model": "other.safetensors",
+    "second_model_share": 0.75,
+    "motion_loras": "zoom.safetensors = 0.5",
+    "noise_kind": "FreeNoise",
+    "noise_share": 0.25,
+    "freeinit_coarse": True,
 }
 CONTROLNET = {"video_source", "video_path", "mask_path"}
 
