@@ -49,8 +49,8 @@ class Step:
         context = Context(length=LENGTH, overlap=OVERLAP, closed_loop="N", schedule="static", long_clips=case.way)
         self._animation = Animation(num_frames=case.num_frames, context=context)
         self._unet, self._motion = unet, motion
+        self._x = torch.randn(case.num_frames, 4, case.side, case.side, device=DEVICE)
         self._call = {
-            "sample": torch.randn(case.num_frames, 4, case.side, case.side, device=DEVICE),
             "timestep": torch.full((case.num_frames,), 500, device=DEVICE),
             "encoder_hidden_states": torch.randn(case.num_frames, 77, 64, device=DEVICE),
         }
@@ -59,9 +59,9 @@ class Step:
     def __call__(self) -> None:
         with Session(self._animation, self._motion) as session:
             session.attach(self._unet, device=DEVICE, dtype=torch.float32)
-            side = self._call["sample"].shape[-1]
+            side = self._x.shape[-1]
             session.at_step(0, 1, num_rows=self._animation.num_frames, height=side, width=side)
-            self._unet(**self._call)
+            self._unet(self._x, **self._call)
         if DEVICE.type == "cuda":
             torch.cuda.synchronize()
 
