@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -39,8 +40,8 @@ class Command:
     """``python -m animatediff_ext`` with these words, in as many processes as are wanted: what torchrun sets is set."""
 
     def __init__(self, *words: object, processes: int = 1, variables: dict[str, str] | None = None):
-        folder = Path(tempfile.mkdtemp())
-        self._out, self._error = folder / "out", folder / "error"
+        self._folder = Path(tempfile.mkdtemp())
+        self._out, self._error = self._folder / "out", self._folder / "error"
         port = str(free_port())
         self._processes = []
         for rank in range(processes):
@@ -52,6 +53,15 @@ class Command:
             )
             process.start()
             self._processes.append(process)
+
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        """Whatever a test found: else its end would wait for the end of the command."""
+        for process in self._processes:
+            process.kill()
+        shutil.rmtree(self._folder)
 
     @property
     def out(self) -> str:
@@ -84,9 +94,9 @@ class Command:
 
 def run(*words: object, processes: int = 1, variables: dict[str, str] | None = None) -> tuple[int, str, str]:
     """Exit status, output and errors."""
-    command = Command(*words, processes=processes, variables=variables)
-    status = command.wait()
-    return status, command.out, command.error
+    with Command(*words, processes=processes, variables=variables) as command:
+        status = command.wait()
+        return status, command.out, command.error
 
 
 def _main(words: list[str], variables: dict[str, str], out: Path, error: Path) -> None:

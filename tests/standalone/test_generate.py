@@ -368,14 +368,14 @@ def test_more_frames_than_the_video_has_say_so(least, tmp_path, calls, capsys):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_a_stop_leaves_what_is_finished_and_nothing_half_written(number, least, tmp_path):
     jobs = write_jobs(tmp_path, {"name": "first", "steps": 1}, {"name": "second", "steps": 900})
-    command = command_line.Command("generate", *least, "--jobs", jobs)
-    while command.is_running() and command.out.count("\n") < 2:
-        time.sleep(0.01)
-    assert [Path(line).name for line in command.out.splitlines()] == ["first.gif", "first.mp4"]
-    time.sleep(0.5)
-    command.send(number)
-    assert command.wait(60) == 130
-    err = command.error
+    with command_line.Command("generate", *least, "--jobs", jobs) as command:
+        while command.is_running() and command.out.count("\n") < 2:
+            time.sleep(0.01)
+        assert [Path(line).name for line in command.out.splitlines()] == ["first.gif", "first.mp4"]
+        time.sleep(0.5)
+        command.send(number)
+        assert command.wait(60) == 130
+        err = command.error
     assert "Stopped. What was finished is there; the same command goes on from it." in err
     assert "Traceback" not in err
     assert files_in(tmp_path / "out") == ["first.gif", "first.mp4"]

@@ -67,7 +67,11 @@ def test_with_the_cache_filled_before_or_during_the_run_it_is_the_same(runs):
 
 def sent_at_step(number, words, output, step):
     """Start the command, wait until a state of that step is there, then send the signal: how it ended."""
-    command = command_line.Command("train", *words)
+    with command_line.Command("train", *words) as command:
+        return _sent(number, command, output, step)
+
+
+def _sent(number, command, output, step):
     wanted = states_folder(output) / f"step-{step:08d}.state"
     deadline = time.monotonic() + 90
     while not wanted.exists():
