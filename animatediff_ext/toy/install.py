@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from animatediff_ext.toy.files import BASE, CHALK, CLIP_FOLDER, MOTION, NIGHT
+from animatediff_ext.toy.files import BASE, CHALK, CLIP_FOLDER, MOTION, NIGHT, ZOOM
 from animatediff_ext.whole_file import whole_file
 
 CHECKPOINTS = Path("models/Stable-diffusion")
@@ -28,7 +28,8 @@ def install(toy: Path, webui: Path) -> Iterator[Path]:
     for name in (BASE, NIGHT):
         yield _copied(toy / name, webui / CHECKPOINTS / name)
         yield _described(toy, webui / CHECKPOINTS / name)
-    yield _copied(toy / CHALK, webui / LORAS / CHALK)
+    for name in (CHALK, ZOOM):
+        yield _copied(toy / name, webui / LORAS / name)
     yield _copied(toy / MOTION, _motion_modules(webui) / MOTION)
 
 

@@ -149,7 +149,7 @@ def test_installing_copies_the_files_where_a_webui_looks(made, tmp_path):
     files = list(install(made / "toy", tmp_path))
     assert tmp_path / "extensions/ours/model" / MOTION in files
     assert all(path.is_file() for path in files)
-    assert {path.name for path in files} >= {BASE, NIGHT, MOTION, CHALK}
+    assert {path.name for path in files} >= {BASE, NIGHT, MOTION, CHALK, ZOOM}
     description = yaml.safe_load((tmp_path / "models/Stable-diffusion" / BASE).with_suffix(".yaml").read_text())
     version = description["model"]["params"]["cond_stage_config"]["params"]["version"]
     assert version == str((made / "toy" / "clip").resolve())
