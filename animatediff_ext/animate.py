@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from animatediff_ext.context import SCHEDULES, WEIGHTS, Window, fused
-from animatediff_ext.direct import Director, LoraWeight, check_blocks
+from animatediff_ext.direct import Director, LoraWeight, check_blocks, loras_of
 from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject import Direction, Injection, Placement, ScheduleOverride, injected, memory
 from animatediff_ext.inject.attach import Blend
@@ -58,6 +58,7 @@ def advice_for(animation: Animation, blend: Blend, **sampling) -> list[str]:
 def check_motion(animation: Animation, blend: Blend) -> None:
     """Raises `SettingsError` for settings of a resolved animation that these motion models cannot follow."""
     Director(animation)
+    loras_of(animation)
     check_blocks(animation.motion.blocks, [site for motion, _ in blend for site in motion.config.sites()])
     length = min(animation.context.length, animation.num_frames)
     for motion, _ in blend:

@@ -10,7 +10,7 @@ from animatediff_ext.inject import Direction
 from animatediff_ext.motion.manner import Views
 from animatediff_ext.params import SETTINGS, Animation
 from animatediff_ext.setting import SettingsError
-from animatediff_ext.travel import Values, values_over_frames, values_over_sampling
+from animatediff_ext.travel import Values, listed, values_of, values_over_sampling
 
 _BLOCK = re.compile(r"(?P<way>down|mid|up)(?:\s*(?P<block>\d+)(?:\.(?P<place>\d+))?)?\s*:\s*(?P<factor>-?[\d.]+)", re.I)
 _LORA = re.compile(r"(?P<name>.+?)(?:\s*(?P<over>[=@])\s*(?P<weight>[-+.\d].*))?")
@@ -21,17 +21,13 @@ class Director:
 
     def __init__(self, animation: Animation):
         motion = animation.motion
-        self._num_frames, self._fps = animation.num_frames, animation.output.fps
-        self._effect = self._over_frames(motion.effect, "motion_effect")
-        self._scale = self._over_frames(motion.scale, "motion_scale")
+        self._num_frames = animation.num_frames
+        self._effect = values_of(motion.effect, animation, name=_named("motion_effect"))
+        self._scale = values_of(motion.scale, animation, name=_named("motion_scale"))
         self._effect_steps = values_over_sampling(motion.effect_steps, name=_named("motion_effect_steps"))
         self._start, self._end = motion.start, motion.end
         self._blocks = blocks_of(motion.blocks)
         self._positions = motion.positions
-        loras_of(animation)
-
-    def _over_frames(self, text: str, api: str) -> Values:
-        return values_over_frames(text, name=_named(api), num_frames=self._num_frames, fps=self._fps)
 
     def direction(self, progress: float, views: Views = ()) -> Direction:
         """After this share of the steps, 0 at the first one and less than 1 at the last."""
@@ -55,7 +51,7 @@ class LoraWeight:
 
     name: str
     values: Values
-    over: str
+    over: str = "frames"
     """``frames`` or ``sampling``."""
 
     def now(self, progress: float, frames: Sequence[int]) -> float | list[float]:
@@ -69,12 +65,16 @@ class LoraWeight:
 
 def loras_of(animation: Animation) -> list[LoraWeight]:
     """The list of the settings, a line each. Raises `SettingsError`."""
-    return [_lora(line, animation) for line in map(str.strip, animation.motion.loras.split("\n")) if line]
+    return [_lora(line, animation) for line in _lines(animation.motion.loras)]
 
 
 def loras_by_name(text: str) -> str:
     """The list with the names of files in place of their paths."""
-    return "\n".join(map(_by_name, filter(None, map(str.strip, text.split("\n")))))
+    return "\n".join(map(_by_name, _lines(text)))
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def _by_name(line: str) -> str:
@@ -86,18 +86,15 @@ def _lora(line: str, animation: Animation) -> LoraWeight:
     match = _LORA.fullmatch(line)
     label = f"The weight of {match['name']} ({_named('motion_loras')})"
     if match["over"] == "@":
-        values, over = values_over_sampling(match["weight"], name=label), "sampling"
-    else:
-        weight = match["weight"] or "1"
-        over = "frames"
-        values = values_over_frames(weight, name=label, num_frames=animation.num_frames, fps=animation.output.fps)
-    return LoraWeight(name=match["name"], values=values, over=over)
+        values = values_over_sampling(match["weight"], name=label)
+        return LoraWeight(name=match["name"], values=values, over="sampling")
+    return LoraWeight(name=match["name"], values=values_of(match["weight"] or "1", animation, name=label))
 
 
 def blocks_of(text: str) -> dict[str, float]:
     """``down 0: 0.5, mid: 0, up 3.1: 1.2`` → factors by the beginning of the modules' names. Raises `SettingsError`."""
     found = {}
-    for part in filter(None, (part.strip() for part in re.split(r"[,;\n]", text))):
+    for part in listed(text):
         match = _BLOCK.fullmatch(part)
         try:
             found[_prefix(match)] = float(match["factor"])

@@ -131,7 +131,8 @@ class Injection:
                 part = streams[:, list(frames)].flatten()  # rows of this run, stream-major
                 answer = self._run(direction, frames, *(take(v, part, num_rows) for v in (x, args, kwargs)))
                 y = _sample(answer).float()
-                weight = torch.tensor(weights, device=y.device).repeat(len(streams)).view(-1, *[1] * (y.ndim - 1))
+                weight = constant(tuple(weights), y.device, y.dtype).repeat(len(streams))
+                weight = weight.view(-1, *[1] * (y.ndim - 1))
                 total = y.new_zeros(num_rows, *y.shape[1:]) if total is None else total
                 total.index_add_(0, part.to(y.device), y * weight)
         return _with_sample(answer, total.to(_sample(answer).dtype))
@@ -158,8 +159,8 @@ class Injection:
 
         def hook(_layer, _args, output):
             call = self._call
-            effect = [1.0] if call.is_still else call.direction.effect_at(site, call.frames)
-            if call.is_still or not any(effect):
+            effect = call.direction.effect_at(site, call.frames)
+            if not any(effect):
                 return output
             before = _sample(output)  # (s f) c h w
             x = before.to(dtype)

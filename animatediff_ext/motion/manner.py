@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -27,7 +27,6 @@ class Manner:
     """What becomes of frames beyond the position table, a key of `positions.BEYOND`."""
     frames: Sequence[int] = ()
     """Of the call, those that go through a layer now; all of them but in the midst of a view."""
-    _on_device: dict[torch.device, list[tuple[torch.Tensor, torch.Tensor]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         self.frames = self.frames or range(self.num_frames)
@@ -43,13 +42,9 @@ class Manner:
 
     def views_like(self, x: torch.Tensor) -> Iterator[tuple[Sequence[int], torch.Tensor, torch.Tensor]]:
         """Each view: its frames, the same as an index ``(f,)``, and their weights ``(f 1)``, both on x's device."""
-        if x.device not in self._on_device:  # once for all layers: every copy to a GPU waits for it
-            self._on_device[x.device] = [
-                (torch.tensor(frames, device=x.device), torch.tensor(weights, device=x.device).unsqueeze(-1))
-                for frames, weights in self.views
-            ]
-        for (frames, _), (index, weights) in zip(self.views, self._on_device[x.device], strict=True):
-            yield frames, index, weights.to(x.dtype)
+        for frames, weights in self.views:
+            index = constant(tuple(frames), x.device, torch.int64)
+            yield frames, index, constant(tuple(weights), x.device, x.dtype).unsqueeze(-1)
 
     def key_scale(self, like: torch.Tensor) -> torch.Tensor | None:
         """``(f 1)`` of the frames of now; None where nothing is scaled."""

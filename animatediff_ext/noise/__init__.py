@@ -2,7 +2,7 @@
 
 from animatediff_ext.noise.freeinit import FILTERS, low_pass, noised, refined_noise
 from animatediff_ext.noise.image_to_video import between_pictures, keep_shares
-from animatediff_ext.noise.kinds import COMMON_SEED_OFFSET, KINDS, mixed
+from animatediff_ext.noise.kinds import COMMON_SEED_OFFSET, KINDS, mixed, sources_of
 
 __all__ = [
     "COMMON_SEED_OFFSET",
@@ -14,4 +14,5 @@ __all__ = [
     "mixed",
     "noised",
     "refined_noise",
+    "sources_of",
 ]

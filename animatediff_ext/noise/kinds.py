@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import torch
 
+from animatediff_ext.params import Animation
+
 COMMON_SEED_OFFSET = 0xC033_0000
 """Keeps the noise that all frames have in common apart from that of each."""
 
@@ -59,6 +61,13 @@ KINDS: dict[str, Sources] = {
     "FreeNoise": free_noise,
 }
 """``mixed`` adds a part that all frames have in common, see `mixed`."""
+
+
+def sources_of(animation: Animation, seed: int) -> list[int]:
+    """The frame whose noise each frame of a resolved animation takes."""
+    context = animation.context
+    how = {"length": context.length, "overlap": context.overlap_frames, "seed": seed}
+    return KINDS[animation.noise.kind](animation.num_frames, **how)
 
 
 def mixed(own: torch.Tensor, common: torch.Tensor, share: float) -> torch.Tensor:

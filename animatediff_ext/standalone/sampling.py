@@ -18,7 +18,7 @@ from animatediff_ext.direct import LoraWeight
 from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject.attach import Blend
 from animatediff_ext.motion import IMAGE_SCHEDULE, MotionModel
-from animatediff_ext.noise import COMMON_SEED_OFFSET, KINDS, mixed
+from animatediff_ext.noise import COMMON_SEED_OFFSET, mixed, sources_of
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.frame_conditioning import encoded
@@ -204,14 +204,11 @@ def frames_noise(
 
     *mixed* noise has its common part at the beginning only: samplers add noise of their own frame by frame.
     """
-    num_frames, wanted = animation.num_frames, animation.noise
-    context = animation.context
-    how = {"length": context.length, "overlap": context.overlap_frames, "seed": seed}
-    sources = KINDS[wanted.kind](num_frames, **how)
-    noise, generators = seeded_frames(seed, num_frames, size)
-    if wanted.kind == "mixed":
+    noise, generators = seeded_frames(seed, animation.num_frames, size)
+    if animation.noise.kind == "mixed":
         common = seeded_frames(seed + COMMON_SEED_OFFSET, 1, size)[0]
-        return mixed(noise, common, wanted.share), generators
+        return mixed(noise, common, animation.noise.share), generators
+    sources = sources_of(animation, seed)
     same = [torch.Generator().manual_seed(generators[source].initial_seed()) for source in sources]
     return noise[sources], same
 

@@ -8,7 +8,7 @@ from animatediff_ext.travel.blend import BLENDS, blended
 from animatediff_ext.travel.easing import EASINGS
 from animatediff_ext.travel.schedule import FramePrompt, Travel, parse_travel, travel_of
 from animatediff_ext.travel.text import Key, TravelError
-from animatediff_ext.travel.values import Values, values_over_frames, values_over_sampling
+from animatediff_ext.travel.values import Values, listed, values_of, values_over_frames, values_over_sampling
 
 __all__ = [
     "BLENDS",
@@ -19,8 +19,10 @@ __all__ = [
     "TravelError",
     "Values",
     "blended",
+    "listed",
     "parse_travel",
     "travel_of",
+    "values_of",
     "values_over_frames",
     "values_over_sampling",
 ]

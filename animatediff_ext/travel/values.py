@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from animatediff_ext.params import Animation
 from animatediff_ext.travel.easing import EASINGS
 from animatediff_ext.travel.text import TravelError
 
@@ -45,6 +46,11 @@ def values_over_frames(text: str, *, name: str, num_frames: int, fps: float) -> 
     return _parsed(text, name, {None: 1.0, "%": (num_frames - 1) / 100, "s": fps})
 
 
+def values_of(text: str, animation: Animation, *, name: str) -> Values:
+    """`values_over_frames` of a resolved animation."""
+    return values_over_frames(text, name=name, num_frames=animation.num_frames, fps=animation.output.fps)
+
+
 def values_over_sampling(text: str, *, name: str) -> Values:
     """Keys are shares of the steps: ``50%``, or as much as 0.5. Raises `TravelError`."""
     return _parsed(text, name, {None: 1.0, "%": 0.01}, most=1.0)
@@ -55,7 +61,7 @@ def _parsed(text: str, name: str, units: dict[str | None, float], most: float = 
     if re.fullmatch(_NUMBER, text):
         return Values(keys=((0.0, float(text), "linear"),))
     keys = {}
-    for part in filter(None, (part.strip() for part in re.split(r"[,;\n]", text))):
+    for part in listed(text):
         match = _KEY.fullmatch(part)
         easing = (match["easing"] or "linear").lower() if match else ""
         if not match or easing not in EASINGS or (match["unit"] and match["unit"].lower()) not in units:
@@ -68,6 +74,11 @@ def _parsed(text: str, name: str, units: dict[str | None, float], most: float = 
     if not keys:
         raise TravelError(f"{name} is empty: give a number, or keys {_ways(units)}.")
     return Values(keys=tuple(keys[at] for at in sorted(keys)))
+
+
+def listed(text: str) -> list[str]:
+    """``a, b; c`` or a line each → those that are not empty."""
+    return [part.strip() for part in re.split(r"[,;\n]", text) if part.strip()]
 
 
 def _ways(units: Sequence[str | None]) -> str:

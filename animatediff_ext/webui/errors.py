@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from fastapi import HTTPException
 
 from animatediff_ext.formats import FormatError
@@ -25,3 +28,12 @@ class AnimateDiffError(HTTPException):
 
     def __str__(self) -> str:
         return self.detail
+
+
+@contextmanager
+def mistakes_said() -> Iterator[None]:
+    """Around what the WebUI calls outside of a sampling: a mistake in a setting is one sentence."""
+    try:
+        yield
+    except SettingsError as problem:
+        raise AnimateDiffError(str(problem)) from problem

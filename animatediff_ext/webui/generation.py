@@ -24,7 +24,7 @@ from animatediff_ext.inject.attach import Blend
 from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
 from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, loras, xyz
-from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
+from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError, mistakes_said
 from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.free_init import sample_repeatedly
 from animatediff_ext.webui.loras import MotionLoras
@@ -189,10 +189,8 @@ class Generation:
 
         def parse_and_take():
             parse()
-            try:
+            with mistakes_said():
                 self._loras.take_from_prompt()
-            except Exception as problem:
-                raise _for_user(problem) from problem
 
         changes.change(p, parse_extra_network_prompts=parse_and_take)
 

@@ -16,7 +16,7 @@ from animatediff_ext.direct import LoraWeight, loras_of
 from animatediff_ext.formats import FormatError, LoraFile, load_lora, lora_kind
 from animatediff_ext.motion_loras import RUNTIME_KINDS
 from animatediff_ext.params import Animation
-from animatediff_ext.travel import values_over_frames
+from animatediff_ext.travel import values_of
 from animatediff_ext.webui import models
 from animatediff_ext.webui.errors import AnimateDiffError
 
@@ -53,8 +53,7 @@ class MotionLoras:
         behind_name = params.positional[1:3]  # for the text encoder and for the UNet, or one for both
         text = params.named.get("unet", behind_name[-1] if behind_name else "1")
         name = f"The weight of <lora:{params.items[0]}>"
-        how = {"num_frames": self._animation.num_frames, "fps": self._animation.output.fps}
-        return LoraWeight(name=params.items[0], values=values_over_frames(str(text), name=name, **how), over="frames")
+        return LoraWeight(name=params.items[0], values=values_of(str(text), self._animation, name=name))
 
     def loaded(self) -> list[tuple[LoraFile, LoraWeight]]:
         """Those of the prompt and of the list. Raises `AnimateDiffError` and `FormatError`."""

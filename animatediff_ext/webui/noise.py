@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from modules import rng
 
-from animatediff_ext.noise import COMMON_SEED_OFFSET, KINDS, mixed
+from animatediff_ext.noise import COMMON_SEED_OFFSET, mixed, sources_of
 from animatediff_ext.params import Animation
 
 _MARK = "animatediff_noise"
@@ -42,7 +42,7 @@ def direct_hires_pass(p, noise: torch.Tensor, animation: Animation) -> None:
 def seeds_directed(p, animation: Animation) -> Iterator[None]:
     """For samplers that make noise from ``p.all_seeds`` and not from ``p.rng``: DPM++ SDE and its like."""
     first, before = p.iteration * animation.num_frames, list(p.all_seeds)
-    sources = _sources(animation, int(p.seeds[0]))
+    sources = sources_of(animation, int(p.seeds[0]))
     p.all_seeds[first : first + animation.num_frames] = [before[first + source] for source in sources]
     try:
         yield
@@ -50,15 +50,9 @@ def seeds_directed(p, animation: Animation) -> Iterator[None]:
         p.all_seeds[:] = before
 
 
-def _sources(animation: Animation, seed: int) -> list[int]:
-    context = animation.context
-    how = {"length": context.length, "overlap": context.overlap_frames, "seed": seed}
-    return KINDS[animation.noise.kind](animation.num_frames, **how)
-
-
 def _rule(generator: rng.ImageRNG, animation: Animation) -> Callable[[torch.Tensor], torch.Tensor]:
     wanted, seed = animation.noise, int(generator.seeds[0])
-    sources = _sources(animation, seed)
+    sources = sources_of(animation, seed)
     common = rng.ImageRNG(generator.shape, [seed + COMMON_SEED_OFFSET])
 
     def of_kind(own: torch.Tensor) -> torch.Tensor:  # f c h w

@@ -10,19 +10,17 @@ Axes: n tokens, c channels.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from modules import shared
 
 from animatediff_ext.params import Animation
-from animatediff_ext.setting import SettingsError
 from animatediff_ext.travel import BLENDS, FramePrompt, Travel, blended, travel_of
 from animatediff_ext.travel.blend import Blend, lerp
 from animatediff_ext.webui import changes
 from animatediff_ext.webui.conditioning import filled_up, tokens_of
-from animatediff_ext.webui.errors import AnimateDiffError
+from animatediff_ext.webui.errors import AnimateDiffError, mistakes_said
 
 _PLACE = "\ue000"
 """A letter of nobody's, to find out what styles put in front of a prompt and behind it."""
@@ -42,7 +40,7 @@ class PromptTravel:
         get_conds, parse = self._p.get_conds_with_caching, self._p.parse_extra_network_prompts
 
         def get_conds_of_frames(function, required_prompts, *args, **kwargs):
-            with _mistakes_said():
+            with mistakes_said():
                 found = self._travel_of(required_prompts)
             if found is None:
                 return get_conds(function, required_prompts, *args, **kwargs)
@@ -53,7 +51,7 @@ class PromptTravel:
             return _frames(travel, conds, BLENDS[self._animation.prompt_blend])
 
         def parse_each_once():
-            with _mistakes_said():
+            with mistakes_said():
                 travels = self._parsed(self._p.prompts[0], negative=False)[0].travels
             parse()
             if travels:
@@ -129,14 +127,6 @@ class Style(NamedTuple):
 
     def around(self, prompt: str) -> str:
         return f"{self.before}{prompt}{self.behind}"
-
-
-@contextmanager
-def _mistakes_said() -> Iterator[None]:
-    try:
-        yield
-    except SettingsError as problem:
-        raise AnimateDiffError(str(problem)) from problem
 
 
 def _each_once(data: dict[str, list] | None) -> None:

@@ -75,7 +75,7 @@ class Accordion:
         with gr.Accordion("Motion LoRAs and a second motion module", open=False):
             self._text("motion_loras", lines=2)
             with gr.Row():
-                self._second_module()
+                self._dropdown("second_model", choices=["", *models.names()])
                 self._slider("second_model_share")
         with gr.Row():
             self._dropdown("noise_kind")
@@ -135,9 +135,6 @@ class Accordion:
         self._built["model"] = model
         return refresh
 
-    def _second_module(self) -> None:
-        self._built["second_model"] = gr.Dropdown(**self._common("second_model"), choices=["", *models.names()])
-
     def _id(self, field: Setting) -> str:
         return f"{self._prefix}{field.elem_id}"
 
@@ -162,8 +159,8 @@ class Accordion:
     def _radio(self, name: str) -> None:
         self._built[name] = gr.Radio(**self._common(name), choices=list(self._fields[name].choices), scale=2)
 
-    def _dropdown(self, name: str) -> None:
-        self._built[name] = gr.Dropdown(**self._common(name), choices=list(self._fields[name].choices))
+    def _dropdown(self, name: str, choices: Sequence[str] = ()) -> None:
+        self._built[name] = gr.Dropdown(**self._common(name), choices=list(choices or self._fields[name].choices))
 
     def _text(self, name: str, **how) -> None:
         self._built[name] = gr.Textbox(**self._common(name), **how)
