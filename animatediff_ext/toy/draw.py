@@ -16,6 +16,8 @@ TAIL_LIGHT, STEEPNESS = 0.1, 1.0
 """Bodies are this bright at the tail and 1 at the head, and change within a radius around the middle: a heading that
 can be seen from afar, before the eyes can. A gentle slope from tail to head was too little for the base model, which
 learnt colours and shapes in 3,500 steps and of headings nothing."""
+TAIL_LIGHT_AT_NIGHT = 0.4
+"""A darker tail could not be told from the dark ground."""
 
 # Distances to the edge in radii, negative inside; x and y in radii from the middle.
 OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -54,10 +56,10 @@ class _Body:
         """How much of each pixel lies inside the outline, drawn ``distance`` radii further out: ``(h w 1)``."""
         return self._smooth(self._edge - distance)
 
-    def shade(self) -> np.ndarray:
-        """Light from the head to the tail, ``(h w 1)``."""
+    def shade(self, tail: float = TAIL_LIGHT) -> np.ndarray:
+        """Light from the head, where it is 1, to the tail, ``(h w 1)``."""
         ahead = self._x * self._toward_x + self._y * self._toward_y
-        return (TAIL_LIGHT + (1 - TAIL_LIGHT) * np.clip(0.5 + STEEPNESS * ahead, 0, 1))[..., None]
+        return (tail + (1 - tail) * np.clip(0.5 + STEEPNESS * ahead, 0, 1))[..., None]
 
     def with_eyes(self, picture: np.ndarray) -> np.ndarray:
         for side in (-0.25, 0.25):
@@ -92,7 +94,7 @@ def _night(body: _Body, picture: np.ndarray) -> np.ndarray:
     """Glowing bodies in the dark."""
     picture = _over(picture, 0.45 * body.colour, body.cover(0.24))
     light = 0.3 + 0.7 * body.colour
-    return body.with_eyes(_over(picture, light * body.shade(), body.cover()))
+    return body.with_eyes(_over(picture, light * body.shade(TAIL_LIGHT_AT_NIGHT), body.cover()))
 
 
 def _chalk(body: _Body, picture: np.ndarray) -> np.ndarray:
