@@ -33,6 +33,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--processes", type=int, default=1, metavar="N", help="make so many clips at once; %(default)s"
     )
     measure.set_defaults(run=_saying_problems(_measure))
+    pictures = commands.add_parser("pictures", help="make the pictures of documents anew from the commands beside them")
+    pictures.add_argument("pages", type=Path, nargs="+", metavar="FILE.md")
+    pictures.set_defaults(run=_saying_problems(_pictures))
     install = commands.add_parser("install", help="copy its models into a WebUI, which can then use them as any other")
     install.add_argument("webui", type=Path, metavar="FOLDER", help="the folder of the WebUI")
     install.set_defaults(run=_saying_problems(_install))
@@ -65,6 +68,17 @@ def _measure(arguments: argparse.Namespace) -> int:
         figures = list(claim.figures())
         write_report(claim, figures, arguments.models, arguments.document)
     print("\n".join(table(figures)))
+    return 0
+
+
+def _pictures(arguments: argparse.Namespace) -> int:
+    from animatediff_ext.toy.pictures import examples
+
+    for page in arguments.pages:
+        for example in examples(page):
+            if example.picture:
+                example.make()
+                print(example.picture)
     return 0
 
 

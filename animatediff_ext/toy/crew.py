@@ -5,13 +5,14 @@ Its models are too small for the threads of one process: two processes make twic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,10 +29,12 @@ class Take:
     prompt: str
     seed: int
     loras: Sequence[tuple[str, float]] = ()
+    how: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of `Studio.clip`."""
 
     def by(self, studio: Studio) -> np.ndarray:
         """uint8 ``(f h w 3)``."""
-        return studio.clip(self.image_model, self.motion, self.prompt, self.seed, loras=self.loras)
+        return studio.clip(self.image_model, self.motion, self.prompt, self.seed, loras=self.loras, **self.how)
 
 
 class Crew:
