@@ -80,7 +80,7 @@ class Stage:
         """A new, empty one."""
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(
-                prefix="animatediff-", dir=host.temporary_folder(), ignore_cleanup_errors=True
+                prefix="animatediff-controlnet-", dir=host.temporary_folder(), ignore_cleanup_errors=True
             )
         folder = Path(self._folder.name) / str(next(self._number))
         folder.mkdir()
