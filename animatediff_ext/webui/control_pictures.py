@@ -108,7 +108,7 @@ class Stage:
         """One PNG for each, hardly packed: they are read once and removed."""
         folder, files = self.folder(), []
         for number, picture in enumerate(pictures):
-            if not isinstance(picture, Image.Image):
+            if isinstance(picture, np.ndarray):
                 picture = Image.fromarray(picture)
             files.append(folder / f"{number:06}.png")
             picture.save(files[-1], compress_level=1)
@@ -199,15 +199,21 @@ def _is_file(text: str | os.PathLike) -> bool:
 
 def _opened(image: Any, name: str) -> Image.Image:
     try:
-        if isinstance(image, Image.Image):
-            return image
-        if isinstance(image, np.ndarray):
-            return Image.fromarray(image)
-        if _is_file(image):
-            return Image.open(image)
-        from modules.api.api import decode_base64_to_image  # loads the API, which the page does not need
-
-        return decode_base64_to_image(image)
+        picture = _as_picture(image)
+        picture.load()
     except Exception as problem:  # whatever was sent, one sentence says what is wanted
         shown = image if isinstance(image, str) and len(image) < 200 else "what was sent"
         raise AnimateDiffError(f"{name}: {shown} is no picture: give the path of one, or base64 text.") from problem
+    return picture if picture.mode in ("L", "RGB", "RGBA") else picture.convert("RGB")
+
+
+def _as_picture(image: Any) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    if isinstance(image, np.ndarray):
+        return Image.fromarray(image)
+    if _is_file(image):
+        return Image.open(image)
+    from modules.api.api import decode_base64_to_image  # loads the API, which the page does not need
+
+    return decode_base64_to_image(image)

@@ -92,7 +92,7 @@ class Guidance:
                 _set(unit, animatediff_batch=False, batch_images=None)
                 if not (_mode(unit) == "MERGE" and isinstance(unit.image, (list, tuple))):
                     _use_simple_mode(unit)
-            elif unit.batch_images:
+            elif getattr(unit, "batch_images", None):
                 limit = animation.num_frames or None
                 self._pictures[number] = pictures_of_batch(unit.batch_images, self._stage, name, limit=limit)
             else:
@@ -232,7 +232,8 @@ def _mode(unit) -> str:
 
 def _use_simple_mode(unit) -> None:
     """In its mode *Batch* ControlNet would generate once for each picture."""
-    _set(unit, input_mode=type(unit.input_mode).SIMPLE)
+    if hasattr(unit, "input_mode"):
+        unit.input_mode = type(unit.input_mode).SIMPLE
 
 
 def _uses_masks(unit) -> bool:

@@ -415,12 +415,16 @@ def test_sparsectrl_moves_over_the_frames_of_each_run(cn, sparse, frames, long_c
     for run in cn.runs:
         rows = cn.frames_of_rows(run, 6)
         h = torch.stack([first if frame == 0 else torch.zeros_like(first) for frame in rows]).repeat(1, 32, 1, 1)
+        alone = h
         in_views = Manner(num_frames=6, views=windows_of(context, 6))
         manner = in_views if long_clips == "views" else Manner(num_frames=4)
         for block in sparse.down_blocks:
             for module in block.motion_modules:
-                h = module(h, manner)
-        torch.testing.assert_close(run.added[0], h[:, :4], atol=1e-4, rtol=1e-4)
+                h, alone = module(h, manner), module(alone, 1)
+        torch.testing.assert_close(
+            run.added[0], h[:, :4], atol=2e-3, rtol=1e-3
+        )  # norms of what is blank blow up rounding
+        assert (run.added[0] - alone[:, :4]).abs().max() > 0.05
 
 
 def test_a_single_picture_guides_the_first_frame_of_a_sparsectrl_and_alone_nothing_moves(cn, sparse):
