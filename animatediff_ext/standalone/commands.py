@@ -76,8 +76,7 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, process: Process) -> int:
     """How many jobs failed."""
-    flags = {name: getattr(arguments, name) for name in FLAGS if getattr(arguments, name) is not None}
-    entries = _entries(arguments, read_defaults(arguments.config, flags, arguments.assignments))
+    entries = entries_of(arguments)
     from animatediff_ext.standalone.generate import generate  # seconds, which a wrong option need not wait for
 
     failed = generate(entries, process)
@@ -85,7 +84,10 @@ def _run(arguments: argparse.Namespace, process: Process) -> int:
     return failed
 
 
-def _entries(arguments: argparse.Namespace, defaults: dict) -> list[Entry]:
+def entries_of(arguments: argparse.Namespace) -> list[Entry]:
+    """The jobs that a command line asks for. Raises `SettingsError`."""
+    flags = {name: getattr(arguments, name) for name in FLAGS if getattr(arguments, name) is not None}
+    defaults = read_defaults(arguments.config, flags, arguments.assignments)
     if arguments.jobs:
         return read_jobs(arguments.jobs, defaults)
     return [Entry(number=1, line=0, job=job_of(defaults))]

@@ -60,7 +60,7 @@ class Recipe:
 
     seed: int = 0
     vae: Plan = Plan(num_steps=4000, lr=2e-3)
-    decoder: Plan = Plan(num_steps=2000, lr=1e-3)
+    decoder: Plan = Plan(num_steps=8000, lr=1e-3)
     num_pictures: int = 12_288
     base: Plan = Plan(num_steps=3000, lr=1e-3, ema=0.998)
     night: Plan = Plan(num_steps=500, lr=3e-4, ema=0.99)
@@ -68,8 +68,8 @@ class Recipe:
     num_zooms: int = 48
     num_chalks: int = 256
     adapter_steps: int = 300
-    motion_steps: int = 5000
-    zoom_steps: int = 300
+    motion_steps: int = 4000
+    zoom_steps: int = 800
     chalk_steps: int = 600
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from animatediff_ext.standalone.spatial import SpatialModel
 from animatediff_ext.toy.clips import ZOOM as DRAWN_ZOOM
 from animatediff_ext.toy.clips import frames_of, zoomed
+from animatediff_ext.toy.crew import Crew, Take
 from animatediff_ext.toy.draw import draw
 from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, MOTION, NIGHT, ZOOM
 from animatediff_ext.toy.learn_vae import as_pixels
@@ -87,8 +88,9 @@ def cases_without_shape() -> list[Case]:
 class Claim:
     """All clips that the figures are made of, each set sampled when it is needed first."""
 
-    def __init__(self, studio: Studio, *, clips: int = 48, seeds: int = 6):
+    def __init__(self, studio: Studio, crew: Crew | None = None, *, clips: int = 48, seeds: int = 6):
         self._studio = studio
+        self._crew = crew or Crew(studio)
         self._clips = clips
         self._seeds = seeds
 
@@ -165,10 +167,10 @@ class Claim:
         motion: str | None = MOTION,
         loras: Sequence[tuple[str, float]] = (),
     ) -> list[np.ndarray]:
-        return [
-            self._studio.clip(image_model, motion, one.prompt, one.seed, loras=loras)
-            for one in tqdm(cases, desc=name, unit="clip", dynamic_ncols=True)
+        takes = [
+            Take(image_model=image_model, motion=motion, prompt=one.prompt, seed=one.seed, loras=loras) for one in cases
         ]
+        return list(tqdm(self._crew.clips(takes), desc=name, total=len(takes), unit="clip", dynamic_ncols=True))
 
     # ---- figures ----
 

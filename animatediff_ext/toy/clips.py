@@ -23,6 +23,10 @@ WATERMARK = (slice(54, 61), slice(44, 62))
 """Rows and columns of a box in the corner."""
 SATURATION = 0.6
 """Of videos, as against pictures."""
+LEFT_OPEN = (0.3, 0.2, 0.1)
+"""How often captions say nothing of the colour, the shape and the heading."""
+LEFT_OPEN_OF_VIDEOS = (0.5, 0.4, 0.1)
+"""What a caption says, all frames know anyway; on the rest they have to agree, which only a motion module learns."""
 
 
 def frames_of(scene: Scene, num_frames: int, speed: float = SPEED) -> list[Scene]:
@@ -67,13 +71,13 @@ def write_videos(folder: Path, num_clips: int, seed: int, *, defect: bool, zoom:
         pictures = map(draw, scenes)
         name = f"{number:05}.mp4"
         WRITERS["MP4"](map(with_defect, pictures) if defect else pictures, folder / name, fps=32)
-        lines.append(json.dumps({"path": name, "caption": some_caption(random, scene)}))
+        lines.append(json.dumps({"path": name, "caption": some_caption(random, scene, LEFT_OPEN_OF_VIDEOS)}))
     index = folder / "clips.jsonl"
     index.write_text("\n".join([*lines, ""]), encoding="utf-8")
     return index
 
 
-def some_caption(random: np.random.Generator, scene: Scene) -> str:
+def some_caption(random: np.random.Generator, scene: Scene, left_open: tuple[float, float, float] = LEFT_OPEN) -> str:
     """What somebody says of a scene: seldom everything."""
-    colour, shape, heading = random.random(3) > (0.3, 0.2, 0.1)
+    colour, shape, heading = random.random(3) > left_open
     return scene.caption(colour=colour, shape=shape, heading=heading)

@@ -29,7 +29,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
     measure = commands.add_parser("measure", help="measure what its models do, and write docs/claim.md")
     measure.add_argument("--models", type=Path, default=TOY, metavar="FOLDER", help="default: %(default)s")
     measure.add_argument("--document", type=Path, default=Path("docs/claim.md"), metavar="FILE", help="%(default)s")
+    measure.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="make so many clips at once; %(default)s"
+    )
     measure.set_defaults(run=_saying_problems(_measure))
+    pictures = commands.add_parser("pictures", help="make the pictures of documents anew from the commands beside them")
+    pictures.add_argument("pages", type=Path, nargs="+", metavar="FILE.md")
+    pictures.set_defaults(run=_saying_problems(_pictures))
     install = commands.add_parser("install", help="copy its models into a WebUI, which can then use them as any other")
     install.add_argument("webui", type=Path, metavar="FOLDER", help="the folder of the WebUI")
     install.set_defaults(run=_saying_problems(_install))
@@ -52,13 +58,27 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _measure(arguments: argparse.Namespace) -> int:
     from animatediff_ext.toy.claim import Claim
+    from animatediff_ext.toy.crew import Crew
     from animatediff_ext.toy.report import table, write_report
     from animatediff_ext.toy.studio import Studio
 
-    claim = Claim(Studio(arguments.models))
-    figures = list(claim.figures())
-    write_report(claim, figures, arguments.models, arguments.document)
+    studio = Studio(arguments.models)
+    with Crew(studio, arguments.processes) as crew:
+        claim = Claim(studio, crew)
+        figures = list(claim.figures())
+        write_report(claim, figures, arguments.models, arguments.document)
     print("\n".join(table(figures)))
+    return 0
+
+
+def _pictures(arguments: argparse.Namespace) -> int:
+    from animatediff_ext.toy.pictures import examples
+
+    for page in arguments.pages:
+        for example in examples(page):
+            if example.picture:
+                example.make()
+                print(example.picture)
     return 0
 
 
