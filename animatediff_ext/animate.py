@@ -17,7 +17,7 @@ from animatediff_ext.context import SCHEDULES, WEIGHTS, Window, fused
 from animatediff_ext.direct import Director, LoraWeight, check_blocks, loras_of
 from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject import Direction, Injection, Placement, ScheduleOverride, injected, memory
-from animatediff_ext.inject.attach import Blend
+from animatediff_ext.inject.attach import Blend, Call
 from animatediff_ext.inject.rows import RowLayout
 from animatediff_ext.motion import MotionModel, advice
 from animatediff_ext.motion_loras import loras_attached
@@ -115,7 +115,7 @@ class Session:
         *,
         loras: Sequence[tuple[LoraFile, LoraWeight]] = (),
         streams_at_once: int | None = None,
-        before_call: Callable[[], None] | None = None,
+        before_call: Callable[[Call], None] | None = None,
     ):
         self.animation = animation
         self._blend = _effective([(motion, 1.0)] if isinstance(motion, MotionModel) else motion)

@@ -118,7 +118,7 @@ def _picture_frames(path: Path) -> Iterator[np.ndarray]:
 
 
 def _probe_folder(path: Path) -> ClipInfo:
-    pictures = _pictures_in(path)
+    pictures = pictures_in(path)
     with opened_picture(pictures[0]) as first:
         width, height = first.size
     return ClipInfo(
@@ -134,17 +134,18 @@ def _probe_folder(path: Path) -> ClipInfo:
 
 
 def _folder_frames(path: Path) -> Iterator[np.ndarray]:
-    for file in _pictures_in(path):
+    for file in pictures_in(path):
         with opened_picture(file) as picture:
             yield np.array(picture.convert("RGB"))
 
 
 def _folder_comment(path: Path) -> str:
-    with opened_picture(_pictures_in(path)[0]) as first:
+    with opened_picture(pictures_in(path)[0]) as first:
         return first.info.get("parameters", "")
 
 
-def _pictures_in(path: Path) -> list[Path]:
+def pictures_in(path: Path) -> list[Path]:
+    """The pictures of a folder in the order of their names, numbers read as numbers. Raises ``MediaError``."""
     try:
         pictures = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_ENDINGS]
     except OSError as error:

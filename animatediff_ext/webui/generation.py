@@ -20,10 +20,12 @@ from modules.processing import Processed, StableDiffusionProcessing, StableDiffu
 from animatediff_ext.animate import Session, advice_for, blend_of, check_motion
 from animatediff_ext.infotext import entries
 from animatediff_ext.inject import frame_major
-from animatediff_ext.inject.attach import Blend
+from animatediff_ext.inject.attach import Blend, Call
 from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
 from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, loras, xyz
+from animatediff_ext.webui.control_hints import hints_cut
+from animatediff_ext.webui.controlnet import Guidance
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError, mistakes_said
 from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.free_init import sample_repeatedly
@@ -49,6 +51,7 @@ def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
         p.firstpass_image = p.firstpass_image.convert("RGB")
     # A new dictionary: a copy of p shares this one, and what it says, with the original.
     p.extra_generation_params = {k: v for k, v in p.extra_generation_params.items() if k not in infotext.KEYS}
+    generation = None
     try:
         generation = _prepared(p, script_args)
         if generation is None:
@@ -57,11 +60,16 @@ def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
         else:
             generation.prepare()
     except Exception as problem:
+        if generation is not None:
+            generation.guidance.close()
         _fail(p, problem)
 
 
 def end(p) -> None:
     """The fields of ``p`` as they were before `begin`. Its infotext stays: the answer shares it with ``p``."""
+    running = generation_of(p)
+    if running:
+        running.guidance.close()
     changes.undo(p)
 
 
@@ -80,38 +88,47 @@ def _prepared(p, script_args) -> Generation | None:
             f"The extension {host.rival()} is installed as well, and only one of the two can animate: "
             "disable one of them under Extensions."
         )
-    _mention_what_is_missing(p, animation)
     check_formats(animation.output.formats, encode_options())
     loaded = CACHE.load(animation.motion_module, *filter(None, [animation.motion.second_module]))
-    animation = animation.resolved(_number_of_frames(p, animation))
-    blend = _blend(animation, loaded)
-    check_motion(animation, blend)
-    loras.check(animation)
+    init_pictures = _several_pictures(p)
+    guidance = Guidance(p, animation, init_pictures)
+    try:
+        animation = animation.resolved(_number_of_frames(p, animation, init_pictures, guidance))
+        guidance.apply(animation.num_frames)
+        blend = _blend(animation, loaded)
+        check_motion(animation, blend)
+        loras.check(animation)
+    except Exception:
+        guidance.close()
+        raise
     sampling = {"sampler": p.sampler_name or "", "schedule": getattr(p, "scheduler", None) or "Automatic"}
     for sentence in advice_for(animation, blend, **sampling, cfg=p.cfg_scale, num_steps=p.steps):
         p.comment(sentence)
-    return Generation(p, animation, loaded)
+    return Generation(p, animation, loaded, guidance)
 
 
 def _blend(animation: Animation, loaded: Sequence[Loaded]) -> Blend:
     return blend_of([one.motion for one in loaded], animation)
 
 
-def _mention_what_is_missing(p, animation: Animation) -> None:
-    if animation.source.video or animation.source.frames_folder:
-        p.comment("Video source and Video path guide ControlNet, to which this version does not hand them over yet.")
-
-
-def _number_of_frames(p, animation: Animation) -> int | None:
-    """Several pictures in img2img are the frames of a video; otherwise the setting counts."""
+def _several_pictures(p) -> list:
+    """Several pictures in img2img are the frames of a video; of a single one, none."""
     pictures = getattr(p, "init_images", None) or []
     if len({id(picture) for picture in pictures}) == 1:  # img2img's Batch tab repeats a picture for its batch size
         changes.change(p, init_images=pictures[:1])
-        return None
+        return []
+    return pictures
+
+
+def _number_of_frames(p, animation: Animation, pictures: list, guidance: Guidance) -> int | None:
+    """The setting counts; where it leaves it open, as many as there are pictures in img2img and for ControlNet."""
+    guided = None if animation.num_frames else guidance.num_pictures()
     if not pictures:
-        return None
+        return guided
     if not animation.num_frames:
-        return len(pictures)
+        num_frames = min(len(pictures), guided or len(pictures))
+        changes.change(p, init_images=pictures[:num_frames])
+        return num_frames
     if animation.num_frames > len(pictures):
         raise AnimateDiffError(
             f"Number of frames is {animation.num_frames}, but only {len(pictures)} pictures were given: "
@@ -137,10 +154,12 @@ def _one_video_for_each_prompt(p, num_frames: int) -> dict[str, Any]:
 
 
 def _fail(p, problem: Exception) -> None:
-    def init(*_args, **_kwargs):
+    def refuse(*_args, **_kwargs):
         raise _for_user(problem)
 
-    changes.change(p, init=init)  # the first of its methods that the WebUI calls
+    # The first of its methods that the WebUI calls: ControlNet looks for files before the next one, and is around the
+    # UNet before the last.
+    changes.change(p, get_token_merging_ratio=refuse, setup_prompts=refuse, init=refuse)
 
 
 def _for_user(problem: Exception) -> Exception:
@@ -150,10 +169,13 @@ def _for_user(problem: Exception) -> Exception:
 class Generation:
     """The state of one animated generation. It lives on its ``p`` and dies with it."""
 
-    def __init__(self, p: StableDiffusionProcessing, animation: Animation, loaded: Sequence[Loaded]):
+    def __init__(
+        self, p: StableDiffusionProcessing, animation: Animation, loaded: Sequence[Loaded], guidance: Guidance
+    ):
         self.p = p
         self.animation = animation
         self.loaded = loaded
+        self.guidance = guidance
         self.interrupted: list[bool] = []
         """For each video, whether its sampling was cut short."""
         self._nothing_saved = p.do_not_save_samples
@@ -166,7 +188,7 @@ class Generation:
 
     def prepare(self) -> None:
         """Change the fields of ``p`` that an animation needs otherwise."""
-        p, animation, original = self.p, self.animation, self.p.sample
+        p, animation, original, close = self.p, self.animation, self.p.sample, self.p.close
         is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
         digest = short_hash(self.loaded[0].name, self.loaded[0].path)
         said = partial(entries, is_img2img=is_img2img, short_hash=digest)
@@ -182,7 +204,12 @@ class Generation:
             p.extra_generation_params.update(said(replace(animation, context=context)))
             return samples
 
+        def release_and_close():  # `end` takes this back, so it is called after a failure only
+            self.guidance.release()
+            close()
+
         fields = {"sample": sample, "batch_size": animation.num_frames, "do_not_save_grid": True}
+        fields["close"] = release_and_close
         changes.change(p, **fields, **_one_video_for_each_prompt(p, animation.num_frames), **{_ATTRIBUTE: self})
         self._travel.prepare()
         parse = p.parse_extra_network_prompts
@@ -209,22 +236,29 @@ class Generation:
         try:
             self._raise_kept_problem()
             host.check_unet_is_ours_to_use()
-            session = Session(
-                self.animation,
-                _blend(self.animation, self.loaded),
-                loras=self._loras.loaded(),
-                streams_at_once=host.streams_at_once(),
-                before_call=host.stop_if_interrupted,
-            )
-            with session, host.all_rows_in_one_call():
-                self._session = session
-                self.attach()
-                yield session
+            with hints_cut(self.p, self.guidance, self.animation) as cut_hints:
+
+                def before_call(call: Call) -> None:
+                    host.stop_if_interrupted()
+                    cut_hints(call)
+
+                session = Session(
+                    self.animation,
+                    _blend(self.animation, self.loaded),
+                    loras=self._loras.loaded(),
+                    streams_at_once=host.streams_at_once(),
+                    before_call=before_call,
+                )
+                with session, host.all_rows_in_one_call():
+                    self._session = session
+                    self.attach()
+                    yield session
             self._raise_kept_problem()
         except Exception as problem:
             shown = _for_user(self._problem or problem)
             # p and this object hold each other until the garbage collector comes; the weights need not wait for it.
             self.loaded = ()
+            self.guidance.release()
             if shown is problem:
                 raise
             raise shown from problem

@@ -110,3 +110,12 @@ def take_back_stop() -> None:
 def setting(name: str, default=None):
     """A setting of ours, also while the WebUI does not know of it yet."""
     return shared.opts.data.get(name, default)
+
+
+def temporary_folder() -> Path | None:
+    """The one of the settings, or the system's."""
+    if not shared.opts.temp_dir:
+        return None
+    folder = Path(shared.opts.temp_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

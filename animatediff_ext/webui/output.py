@@ -15,6 +15,7 @@ from modules.processing import Processed
 from PIL.Image import Image
 
 from animatediff_ext.save import FILE_ORDER, save_animation
+from animatediff_ext.webui import host
 from animatediff_ext.webui.generation import Generation
 from animatediff_ext.webui.settings import encode_options
 
@@ -146,20 +147,11 @@ def _stem(generation: Generation, video: Video) -> Path:
 
 def _preview_stem() -> Path:
     """In a folder for what only the gallery shows; it is cleaned as the system cleans its temporary files."""
-    return Path(tempfile.mkdtemp(prefix="animatediff-", dir=_temporary_folder())) / "animation"
+    return Path(tempfile.mkdtemp(prefix="animatediff-", dir=host.temporary_folder())) / "animation"
 
 
 @contextmanager
 def _stem_for_now() -> Iterator[Path]:
     """In a folder that goes again: nothing stays on the disk of a service that asked for nothing to be saved."""
-    with tempfile.TemporaryDirectory(prefix="animatediff-", dir=_temporary_folder()) as folder:
+    with tempfile.TemporaryDirectory(prefix="animatediff-", dir=host.temporary_folder()) as folder:
         yield Path(folder) / "animation"
-
-
-def _temporary_folder() -> Path | None:
-    """The one of the settings, or the system's."""
-    if not shared.opts.temp_dir:
-        return None
-    folder = Path(shared.opts.temp_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -66,8 +66,10 @@ class AnimateDiffScript(scripts.Script):
         running = generation_of(p)
         if running:
             with running.failing_on_close(processed):
-                output.deliver(running, processed)
-            generation.end(p)
+                try:
+                    output.deliver(running, processed)
+                finally:
+                    generation.end(p)
 
 
 def on_cfg_denoiser(params) -> None:

@@ -193,6 +193,4 @@ def test_a_last_frame_that_is_no_picture_is_refused_though_it_is_base64(host):
 
 
 def test_what_is_ignored_is_mentioned(host):
-    processed = host.generate({"no_such_key": 1, "video_path": "/tmp/x"})
-    assert "no_such_key" in processed.comments
-    assert "Video path" in processed.comments
+    assert "no_such_key" in host.generate({"no_such_key": 1}).comments

@@ -31,7 +31,7 @@ class StableDiffusionProcessing:
         self.comments: dict = {}
         self.extra_generation_params: dict = {}
         self.is_api = self.is_hr_pass = False
-        self.script_args: tuple = ()
+        self.script_args_value: tuple = ()
         self.iteration = 0
         self.all_prompts = self.all_negative_prompts = self.all_seeds = self.prompts = None
         self.seeds = self.subseeds = None
@@ -46,6 +46,17 @@ class StableDiffusionProcessing:
     @property
     def sd_model(self):
         return shared.sd_model
+
+    @property
+    def script_args(self):
+        return self.script_args_value
+
+    @script_args.setter
+    def script_args(self, value):
+        self.script_args_value = value
+
+    def get_token_merging_ratio(self):
+        return 0.0
 
     def comment(self, text):
         self.comments[text] = 1
@@ -244,13 +255,14 @@ def process_images(p: StableDiffusionProcessing) -> Processed:
         for name, value in p.override_settings.items():
             setattr(shared.opts, name, value)
         sd_models.reload_model_weights()
-        return _process_images_inner(p)
+        p.get_token_merging_ratio()
+        return process_images_inner(p)
     finally:
         for name, value in stored.items():
             setattr(shared.opts, name, value)
 
 
-def _process_images_inner(p):
+def process_images_inner(p):
     p.setup_prompts()
     p.all_seeds = p.seed if isinstance(p.seed, list) else [p.seed + i for i in range(len(p.all_prompts))]
     p.scripts.process(p)
