@@ -481,6 +481,7 @@ class Output(Checked):
         label="Save format",
         elem_id="save-format",
         choices=API_FORMATS,
+        own_infotext=True,
     )
     interpolation: str = setting(
         "Off",
