@@ -33,7 +33,7 @@ class Api:
         guards = [Depends(self._guard)] if auth else []
         self._fields, self._defaults = {}, {}
         for tab in ("txt2img", "img2img"):
-            with gr.Blocks():
+            with gr.Blocks(analytics_enabled=False):  # which asks the network
                 components = host.script.ui(tab == "img2img")
             self._defaults[tab] = [component.value for component in components]
             paste = host.module("infotext_utils").PasteField

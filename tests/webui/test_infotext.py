@@ -197,7 +197,7 @@ def test_no_name_of_a_file_breaks_the_entry(host, name):
 @pytest.mark.parametrize("is_img2img", [False, True])
 def test_the_fields_of_the_page_take_what_is_pasted(host, is_img2img):
     """With the conversion of the host: the type of the value that a field has."""
-    with gr.Blocks():
+    with gr.Blocks(analytics_enabled=False):
         host.script.ui(is_img2img)
     results = {"AnimateDiff": V2}
     host.callbacks.call("infotext_pasted", "", results)

@@ -13,9 +13,11 @@ def resize_image(_mode, image, width, height):
     return image.resize((width, height))
 
 
-def get_next_sequence_number(folder, _basename):
-    first = [path.stem.split("-")[0] for path in Path(folder).iterdir()]
-    return max((int(number) for number in first if number.isdigit()), default=-1) + 1
+def get_next_sequence_number(folder, basename):
+    begin = f"{basename}-" if basename else ""
+    names = [path.stem for path in Path(folder).iterdir() if path.stem.startswith(begin)]
+    numbers = [name.removeprefix(begin).split("-")[0] for name in names]
+    return max((int(number) for number in numbers if number.isdigit()), default=-1) + 1
 
 
 def save_image(image, folder, seed):

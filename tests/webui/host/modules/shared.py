@@ -25,6 +25,7 @@ class OptionInfo:
 _DEFAULTS = {
     "batch_cond_uncond": True,
     "enable_pnginfo": True,
+    "grid_save": False,
     "img2img_background_color": "#ffffff",
     "pad_cond_uncond": False,
     "return_mask": False,
