@@ -22,6 +22,7 @@ from animatediff_ext.webui.settings import encode_options
 _SHOWN_BY_A_BROWSER = ("GIF", "WEBP")
 """The gallery shows pictures; these move."""
 TRAVEL_KEY = "AnimateDiff travel"
+COMMENTS_KEY = "AnimateDiff comments"
 RETURNED = ("GIF", "MP4", "WEBP", "WEBM")
 """What the API returns of the files."""
 
@@ -52,6 +53,9 @@ def deliver(generation: Generation, processed: Processed) -> None:
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
     processed.index_of_first_image = 0
+    if generation.p.is_api and generation.p.comments:  # the page shows them below the gallery; the API has no place
+        said = {COMMENTS_KEY: list(generation.p.comments)}
+        processed.extra_generation_params = {**processed.extra_generation_params, **said}
 
 
 def videos_in(generation: Generation, processed: Processed) -> Iterator[Video]:

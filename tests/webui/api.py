@@ -89,7 +89,7 @@ class Api:
         processed = self.host.run(p)
         images = [self._encoded(image) for image in processed.images] if body.get("send_images", True) else []
         info = {name: getattr(processed, name) for name in ("infotexts", "all_seeds", "extra_generation_params")}
-        return {"images": images, "parameters": body, "info": json.dumps({**info, "comments": processed.comments})}
+        return {"images": images, "parameters": body, "info": json.dumps(info)}
 
     @staticmethod
     def _encoded(image) -> str:

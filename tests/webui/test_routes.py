@@ -260,6 +260,14 @@ def test_what_is_no_file_gets_a_sentence(api, how):
     assert len(answer.json()["detail"].split()) > 5
 
 
+def test_what_the_page_would_say_is_in_the_info(api):
+    def said(**animation):
+        return json.loads(ask(api, animation=request(**animation)).json()["info"])["extra_generation_params"]
+
+    assert "'reverse'" in " ".join(said(reverse=[])["AnimateDiff comments"])
+    assert "AnimateDiff comments" not in said()
+
+
 def test_pictures_stay_pictures(api):
     """Frames that were asked for are readable by any client."""
     frames = ask(api, animation=request()).json()["images"]
