@@ -190,6 +190,11 @@ class Session:
         return ways.pop() if self._is_long and len(ways) == 1 else self.animation.context.long_clips
 
     @property
+    def window(self) -> tuple[int, int]:
+        """Which window runs, beginning at 1, and of how many."""
+        return self._injection.window if self._injection else (1, 1)
+
+    @property
     def _is_long(self) -> bool:
         return self.animation.num_frames > self.animation.context.length
 

@@ -113,6 +113,8 @@ class Injection:
         self._direction = direction
         self._streams_at_once = streams_at_once
         self._before_call = before_call
+        self.window = (1, 1)
+        """Of a call of the UNet: the number of the window that runs, beginning at 1, and of how many."""
         self._sites: list[str] = []
         self._call = Call(range(num_frames), Direction(), self._sites)
 
@@ -123,11 +125,13 @@ class Injection:
         windows = list(self._windows()) if self._windows else [(range(self.num_frames), [1.0] * self.num_frames)]
         direction = self._direction()
         groups = torch.arange(len(table)).split(self._streams_at_once or len(table))
+        self.window = (1, len(windows))
         if len(windows) == len(groups) == 1 and table.flatten().equal(torch.arange(num_rows)):
             return self._run(direction, windows[0][0], range(len(table)), x, args, kwargs)
 
         total = answer = None
-        for frames, weights in windows:
+        for number, (frames, weights) in enumerate(windows, start=1):
+            self.window = (number, len(windows))
             for streams in groups:
                 part = table[streams][:, list(frames)].flatten()  # rows of this run, stream-major
                 parts = (take(v, part, num_rows) for v in (x, args, kwargs))

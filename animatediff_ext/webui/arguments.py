@@ -34,20 +34,23 @@ def parse(
 
 
 def _named(arguments: Sequence[Any], *, is_img2img: bool) -> dict[str, Any]:
-    """Values by their API names."""
+    """Values by their API names. Dictionaries win over fields of the page, of which the API fills in those that a
+    request's `infotext` says; without one, what a dictionary leaves out is as by default."""
     requested = [given for given in map(_as_dict, arguments) if given is not None]
+    first, *values = arguments or [None]
+    names = [field.api for field in page_fields(is_img2img)]
+    page = dict(zip(names, values))  # noqa: B905 - clients may send fewer
     if requested:
-        merged: dict[str, Any] = {}
+        merged = {name: value for name, value in page.items() if _as_dict(value) is None}
+        merged = merged if merged.get("enable") is True else {}
         for given in requested:
             merged.update(given)
         return merged
-    first, *values = arguments or [None]
     if first is not None:
         raise SettingsError(
             f'AnimateDiff was given {first!r} as its argument: send a dictionary, {{"args": [{{"enable": true, …}}]}}.'
         )
-    names = [field.api for field in page_fields(is_img2img)]
-    return dict(zip(names, values))  # noqa: B905 - clients may send fewer
+    return page
 
 
 def _as_dict(argument: Any) -> dict[str, Any] | None:

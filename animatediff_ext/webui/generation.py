@@ -23,12 +23,14 @@ from animatediff_ext.inject import frame_major
 from animatediff_ext.inject.attach import Blend, Call
 from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
-from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, loras, xyz
+from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, job, loras, xyz
 from animatediff_ext.webui.control_hints import hints_cut
 from animatediff_ext.webui.controlnet import Guidance
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError, mistakes_said
 from animatediff_ext.webui.first_latent import FirstLatent
+from animatediff_ext.webui.folders import without_folders
 from animatediff_ext.webui.free_init import sample_repeatedly
+from animatediff_ext.webui.job import Progress
 from animatediff_ext.webui.loras import MotionLoras
 from animatediff_ext.webui.models import CACHE, Loaded, short_hash
 from animatediff_ext.webui.noise import direct_hires_pass, directed, seeds_directed
@@ -71,6 +73,7 @@ def end(p) -> None:
     if running:
         running.guidance.close()
     changes.undo(p)
+    job.finished()
 
 
 def _prepared(p, script_args) -> Generation | None:
@@ -89,6 +92,7 @@ def _prepared(p, script_args) -> Generation | None:
             "disable one of them under Extensions."
         )
     check_formats(animation.output.formats, encode_options())
+    progress = Progress(animation, p.n_iter)
     loaded = CACHE.load(animation.motion_module, *filter(None, [animation.motion.second_module]))
     init_pictures = _several_pictures(p)
     guidance = Guidance(p, animation, init_pictures)
@@ -104,7 +108,7 @@ def _prepared(p, script_args) -> Generation | None:
     sampling = {"sampler": p.sampler_name or "", "schedule": getattr(p, "scheduler", None) or "Automatic"}
     for sentence in advice_for(animation, blend, **sampling, cfg=p.cfg_scale, num_steps=p.steps):
         p.comment(sentence)
-    return Generation(p, animation, loaded, guidance)
+    return Generation(p, animation, loaded, guidance, progress)
 
 
 def _blend(animation: Animation, loaded: Sequence[Loaded]) -> Blend:
@@ -155,24 +159,32 @@ def _one_video_for_each_prompt(p, num_frames: int) -> dict[str, Any]:
 
 def _fail(p, problem: Exception) -> None:
     def refuse(*_args, **_kwargs):
-        raise _for_user(problem)
+        raise _for_user(problem, p)
 
     # The first of its methods that the WebUI calls: ControlNet looks for files before the next one, and is around the
     # UNet before the last.
     changes.change(p, get_token_merging_ratio=refuse, setup_prompts=refuse, init=refuse)
 
 
-def _for_user(problem: Exception) -> Exception:
-    return AnimateDiffError(str(problem)) if isinstance(problem, EXPECTED) else problem
+def _for_user(problem: Exception, p) -> Exception:
+    if not isinstance(problem, (AnimateDiffError, *EXPECTED)):
+        return problem
+    return AnimateDiffError(without_folders(str(problem), p.outpath_samples) if p.is_api else str(problem))
 
 
 class Generation:
     """The state of one animated generation. It lives on its ``p`` and dies with it."""
 
     def __init__(
-        self, p: StableDiffusionProcessing, animation: Animation, loaded: Sequence[Loaded], guidance: Guidance
+        self,
+        p: StableDiffusionProcessing,
+        animation: Animation,
+        loaded: Sequence[Loaded],
+        guidance: Guidance,
+        progress: Progress,
     ):
         self.p = p
+        self.progress = progress
         self.animation = animation
         self.loaded = loaded
         self.guidance = guidance
@@ -193,8 +205,10 @@ class Generation:
         digest = short_hash(self.loaded[0].name, self.loaded[0].path)
         said = partial(entries, is_img2img=is_img2img, short_hash=digest)
         p.extra_generation_params.update(said(animation))
+        self.progress.now(frames=animation.num_frames)
 
         def sample(*args, **kwargs):
+            self.progress.now(stage="sampling")
             with self._sampling() as session:
                 once = partial(original, *args, **kwargs)
                 p.rng = directed(p.rng, animation)
@@ -202,6 +216,7 @@ class Generation:
                     samples = sample_repeatedly(p, animation, once) if animation.free_init.enabled else once()
             context = replace(animation.context, long_clips=session.long_clips)
             p.extra_generation_params.update(said(replace(animation, context=context)))
+            self.progress.now(stage="decoding", step=None, steps=None, window=None, windows=None)
             return samples
 
         def release_and_close():  # `end` takes this back, so it is called after a failure only
@@ -239,7 +254,7 @@ class Generation:
             with hints_cut(self.p, self.guidance, self.animation) as cut_hints:
 
                 def before_call(call: Call) -> None:
-                    host.stop_if_interrupted()
+                    self._before_window()
                     cut_hints(call)
 
                 session = Session(
@@ -255,7 +270,7 @@ class Generation:
                     yield session
             self._raise_kept_problem()
         except Exception as problem:
-            shown = _for_user(self._problem or problem)
+            shown = _for_user(self._problem or problem, self.p)
             # p and this object hold each other until the garbage collector comes; the weights need not wait for it.
             self.loaded = ()
             self.guidance.release()
@@ -266,6 +281,12 @@ class Generation:
             self._session = None
             if self._stopped:
                 host.take_back_stop()
+
+    def _before_window(self) -> None:
+        host.stop_if_interrupted()
+        if self._session is not None:
+            window, windows = self._session.window
+            self.progress.now(window=window, windows=windows)
 
     def _raise_kept_problem(self) -> None:
         if self._problem is not None:
@@ -291,7 +312,7 @@ class Generation:
         try:
             yield
         except Exception as problem:
-            raised, close = _for_user(problem), p.close
+            raised, close = _for_user(problem, p), p.close
             processed.images, processed.infotexts, processed.index_of_first_image = [], [""], 0
             processed.comments = f"{processed.comments or ''}{raised}\n"
 
@@ -316,6 +337,7 @@ class Generation:
 
     def before_batch(self) -> None:
         """One video begins: its prompts and its first latent are ready."""
+        self.progress.now(stage="preparing", video=self.p.iteration + 1, videos=self.p.n_iter)
         self._share_prompts()
         self._travel.before_batch()
         self._first_latent.prepare()
@@ -339,6 +361,7 @@ class Generation:
         num_rows = params.text_cond.shape[0] + params.text_uncond.shape[0]
         height, width = params.x.shape[-2:]
         step, num_steps = params.denoiser.step, params.denoiser.total_steps
+        self.progress.now(step=min(step + 1, num_steps), steps=num_steps, hires_pass=self.p.is_hr_pass)
         self._session.at_step(step, num_steps, num_rows=num_rows, height=height, width=width)
         num_conditions, rest = divmod(params.text_cond.shape[0], self.animation.num_frames)
         if rest:

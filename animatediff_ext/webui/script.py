@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 from modules import script_callbacks, scripts
 
-from animatediff_ext.webui import generation, infotext, output, settings, xyz
+from animatediff_ext.webui import generation, grids, infotext, output, routes, settings, xyz
 from animatediff_ext.webui.generation import generation_of
 from animatediff_ext.webui.ui import Accordion
 
@@ -65,8 +65,10 @@ class AnimateDiffScript(scripts.Script):
     def postprocess(self, p, processed, *args):
         running = generation_of(p)
         if running:
+            running.progress.now(stage="writing")
             with running.failing_on_close(processed):
                 try:
+                    grids.note(running, processed)
                     output.deliver(running, processed)
                 finally:
                     generation.end(p)
@@ -82,9 +84,12 @@ def on_cfg_denoiser(params) -> None:
 
 def register() -> None:
     """Tell the WebUI of our callbacks. It runs the door anew on *Reload UI*, so this may be called again."""
-    for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted, xyz.register):
+    before_ui = (xyz.register, grids.register)
+    for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted, *before_ui, routes.register):
         script_callbacks.remove_callbacks_for_function(function)
     script_callbacks.on_ui_settings(settings.on_ui_settings)
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_infotext_pasted(infotext.pasted)
-    script_callbacks.on_before_ui(xyz.register)
+    for function in before_ui:
+        script_callbacks.on_before_ui(function)
+    script_callbacks.on_app_started(routes.register)

@@ -15,7 +15,7 @@ from animatediff_ext.setting import Setting
 from animatediff_ext.webui import host, models, preview
 from animatediff_ext.webui.arguments import page_fields
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
-from animatediff_ext.webui.infotext import FIELD_PREFIX
+from animatediff_ext.webui.infotext import FromInfotext
 
 
 class Accordion:
@@ -37,7 +37,7 @@ class Accordion:
                 )
             self._build(is_img2img)
         self.components = [request, *(self._built[name] for name in self._fields)]
-        self.paste_fields = [(self._built[name], f"{FIELD_PREFIX}{name}") for name in self._fields]
+        self.paste_fields = [(self._built[name], FromInfotext(name)) for name in self._fields]
 
     def _build(self, is_img2img: bool) -> None:
         with gr.Row():
@@ -145,9 +145,10 @@ class Accordion:
 
     def _number(self, name: str) -> None:
         field = self._fields[name]
-        whole = {"precision": 0} if field.kind is int else {}
+        # An infotext's value gets the type of this one: the API makes 7 of 7.5 where it is a whole number.
+        kind = {"precision": 0} if field.kind is int else {"value": float(field.default)}
         # No minimum: gradio would refuse a still for it, without naming the field, with AnimateDiff off as well.
-        self._built[name] = gr.Number(**self._common(name), **whole)
+        self._built[name] = gr.Number(**{**self._common(name), **kind})
 
     def _slider(self, name: str) -> None:
         low, high, step = self._fields[name].slider

@@ -62,9 +62,10 @@ def test_no_module_in_the_folder(host, tmp_path):
     before = host.opts.data["animatediff_model_path"]
     host.opts.data["animatediff_model_path"] = str(empty)
     host.webui("models").EXTENSION = tmp_path
-    words = sentence(host, {})
+    words = sentence(host, {}, api=False)
     assert f"no motion module in {empty}" in words
     assert "refresh" in words
+    assert "no motion module in empty:" in sentence(host, {})
     host.opts.data["animatediff_model_path"] = before
 
 

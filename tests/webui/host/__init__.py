@@ -79,8 +79,11 @@ class Host:
 
     def run(self, p):
         self.shared.state.begin()
-        with closing(p):
-            return self.processing.process_images(p)
+        try:
+            with closing(p):
+                return self.processing.process_images(p)
+        finally:
+            self.shared.state.end()
 
     def generate(self, animation: dict | None = None, **request):
         return self.run(self.p(animation, **request))

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import torch
 
 device = torch.device("cpu")
-cmd_opts = SimpleNamespace(lora_dir=None)
+cmd_opts = SimpleNamespace(lora_dir=None, api_auth=None)
 no_hashing = False
 
 
@@ -25,6 +25,7 @@ class OptionInfo:
 _DEFAULTS = {
     "batch_cond_uncond": True,
     "enable_pnginfo": True,
+    "grid_save": False,
     "img2img_background_color": "#ffffff",
     "pad_cond_uncond": False,
     "return_mask": False,
@@ -71,14 +72,19 @@ class Options:
 class State:
     interrupted = skipped = stopping_generation = False
     sampling_step = job_no = 0
-    job_count = 1
+    job_count = 0
+    job_timestamp = "0"
 
     def nextjob(self):
         self.job_no += 1
 
     def begin(self):
         self.job_no, self.job_count = 0, 1
+        self.job_timestamp = str(int(self.job_timestamp) + 1)
         self.interrupted = self.skipped = self.stopping_generation = False
+
+    def end(self):
+        self.job_count = 0
 
 
 class PromptStyles:
