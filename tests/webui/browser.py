@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import os
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +70,35 @@ class Browser:
             time.sleep(0.05)
         return value
 
+    def inject(self, *sources: str) -> None:
+        """Run scripts as a page's own, one after the other."""
+        for source in sources:
+            add = "const made = document.createElement('script'); made.textContent = arguments[0];"
+            self._post("/execute/sync", script=f"{add} document.head.append(made)", args=[source])
+
+    def keys(self, css: str, keys: str) -> None:
+        self._post(f"/element/{self._element(css)}/value", text=keys)
+
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._http.get("/screenshot").json()["value"]))
 
 
 @contextmanager
 def chromium(chromedriver: str, binary: str, profile: Path) -> Iterator[Browser]:
-    """``profile`` is an empty folder."""
-    driver = subprocess.Popen([chromedriver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    """``profile`` is an empty folder. Whatever happens, nothing of it runs any longer afterwards."""
+    driver = subprocess.Popen(
+        [chromedriver, "--port=0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    too_late = threading.Timer(60, driver.kill)  # or a driver that says nothing would be listened to for ever
+    too_late.daemon = True
+    too_late.start()
     try:
         line = next(line for line in driver.stdout if "started successfully on port" in line)
+        too_late.cancel()
         port = line.strip().rstrip(".").rpartition(" ")[2]
         url = f"http://127.0.0.1:{port}"
         options = {"binary": binary, "args": [*FLAGS, f"--user-data-dir={profile}"]}
@@ -88,7 +110,11 @@ def chromium(chromedriver: str, binary: str, profile: Path) -> Iterator[Browser]
         try:
             yield Browser(session)
         finally:
-            httpx.delete(session, timeout=30, trust_env=False)
+            with suppress(httpx.HTTPError):
+                httpx.delete(session, timeout=10, trust_env=False)
     finally:
-        driver.terminate()
-        driver.wait()
+        too_late.cancel()
+        with suppress(ProcessLookupError):
+            os.killpg(driver.pid, signal.SIGKILL)  # the driver and the browser that it has started
+        driver.wait(timeout=10)
+        driver.stdout.close()
