@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
-import signal
+import shutil
 import subprocess
 import threading
 import time
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -23,12 +24,19 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-breakpad",
     "--disable-dev-shm-usage",
     "--window-size=1200,1400",
     # nothing but the page itself: gradio's page asks for fonts and scripts of others
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+
+
+def needs_chromium(test):
+    """Mark a test that has the fixture `browser`."""
+    missing = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+    return pytest.mark.browser(pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")(test))
 
 
 class Browser:
@@ -84,16 +92,18 @@ class Browser:
 
 
 @contextmanager
-def chromium(chromedriver: str, binary: str, profile: Path) -> Iterator[Browser]:
+def chromium(profile: Path) -> Iterator[Browser]:
     """``profile`` is an empty folder. Whatever happens, nothing of it runs any longer afterwards."""
+    # Closing its input ends the whole group, and so does the end of this process, however it comes.
     driver = subprocess.Popen(
-        [chromedriver, "--port=0"],
+        ["sh", "-c", '"$0" --port=0 & cat > /dev/null; kill -KILL 0', CHROMEDRIVER],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
     )
-    too_late = threading.Timer(60, driver.kill)  # or a driver that says nothing would be listened to for ever
+    too_late = threading.Timer(60, driver.stdin.close)  # or a driver that says nothing would be listened to for ever
     too_late.daemon = True
     too_late.start()
     try:
@@ -101,7 +111,7 @@ def chromium(chromedriver: str, binary: str, profile: Path) -> Iterator[Browser]
         too_late.cancel()
         port = line.strip().rstrip(".").rpartition(" ")[2]
         url = f"http://127.0.0.1:{port}"
-        options = {"binary": binary, "args": [*FLAGS, f"--user-data-dir={profile}"]}
+        options = {"binary": CHROMIUM, "args": [*FLAGS, f"--user-data-dir={profile}"]}
         wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
         answer = httpx.post(f"{url}/session", json=wanted, timeout=60, trust_env=False).json()["value"]
         if "sessionId" not in answer:
@@ -114,7 +124,6 @@ def chromium(chromedriver: str, binary: str, profile: Path) -> Iterator[Browser]
                 httpx.delete(session, timeout=10, trust_env=False)
     finally:
         too_late.cancel()
-        with suppress(ProcessLookupError):
-            os.killpg(driver.pid, signal.SIGKILL)  # the driver and the browser that it has started
+        driver.stdin.close()
         driver.wait(timeout=10)
         driver.stdout.close()

@@ -22,6 +22,7 @@ function buildLightbox() {
     document.body.append(modal);
     document.addEventListener("click", (event) => {
         if (!event.target.matches(".preview > img")) return;
+        event.stopPropagation(); // or gradio goes on to the next picture
         picture.src = event.target.src;
         modal.style.display = "flex";
         modal.focus();
