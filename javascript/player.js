@@ -3,6 +3,15 @@ window.animateDiff ??= {};
 
 (function () {
     const SPEEDS = [0.1, 0.25, 0.5, 1, 1.5, 2];
+    // Drawn in a square of 16, since not every machine has letters for them.
+    const ICONS = {
+        play: "M4 2l10 6-10 6z",
+        pause: "M3 2h4v12H3zM9 2h4v12H9z",
+        back: "M3 2h2v12H3zM13 2v12L6 8z",
+        on: "M11 2h2v12h-2zM3 2l7 6-7 6z",
+        loop: "M8 3V0L4 4l4 4V5a3 3 0 1 1-3 3H3a5 5 0 1 0 5-5z",
+        download: "M7 1h2v6h3l-4 4-4-4h3zM2 12h2v1h8v-1h2v3H2z",
+    };
     const chosen = {speed: 1, loop: true}; // for the next video, too
 
     // `clip` is {url, fps}. `shown` is called once there is something to see, `failed` if the browser cannot play it.
@@ -62,19 +71,19 @@ window.animateDiff ??= {};
         _bar() {
             const bar = document.createElement("div");
             bar.className = "animatediff-player-bar";
-            this._play = button("", "Play or pause", () => this.toggle());
+            this._play = button("play", "Play", () => this.toggle());
             this._count = document.createElement("span");
             this._count.className = "animatediff-player-frame";
-            const loop = button("↻", "Repeat", () => {
+            const loop = button("loop", "Repeat", () => {
                 this.video.loop = chosen.loop = !chosen.loop;
                 loop.setAttribute("aria-pressed", chosen.loop);
             });
             loop.setAttribute("aria-pressed", chosen.loop);
             bar.append(
                 this._play,
-                button("⏮", "One frame back (,)", () => this.step(-1)),
+                button("back", "One frame back (,)", () => this.step(-1)),
                 this._count,
-                button("⏭", "One frame on (.)", () => this.step(1)),
+                button("on", "One frame on (.)", () => this.step(1)),
                 loop,
                 this._speed(),
                 this._download(),
@@ -102,7 +111,7 @@ window.animateDiff ??= {};
             const link = document.createElement("a");
             link.href = this.clip.url;
             link.download = decodeURIComponent(this.clip.url.split("/").pop());
-            link.textContent = "⤓";
+            link.append(icon("download"));
             link.title = `Download ${link.download}`;
             link.setAttribute("aria-label", link.title);
             return link;
@@ -110,16 +119,29 @@ window.animateDiff ??= {};
 
         _say() {
             if (!this._play || !this.video) return;
-            this._play.textContent = this.video.paused ? "▶" : "⏸";
-            this._play.setAttribute("aria-label", this.video.paused ? "Play" : "Pause");
+            const isPaused = this.video.paused;
+            this._play.replaceChildren(icon(isPaused ? "play" : "pause"));
+            this._play.title = isPaused ? "Play" : "Pause";
+            this._play.setAttribute("aria-label", this._play.title);
             this._count.textContent = this.video.duration ? `${this.frame + 1} / ${this.numFrames}` : "…";
         }
     }
 
-    function button(text, title, act) {
+    function icon(name) {
+        const space = "http://www.w3.org/2000/svg";
+        const drawing = document.createElementNS(space, "svg");
+        const path = document.createElementNS(space, "path");
+        path.setAttribute("d", ICONS[name]);
+        drawing.setAttribute("viewBox", "0 0 16 16");
+        drawing.setAttribute("aria-hidden", "true");
+        drawing.append(path);
+        return drawing;
+    }
+
+    function button(name, title, act) {
         const made = document.createElement("button");
         made.type = "button";
-        made.textContent = text;
+        made.append(icon(name));
         made.title = title;
         made.setAttribute("aria-label", title);
         made.addEventListener("click", act);
