@@ -87,6 +87,10 @@ class Browser:
     def keys(self, css: str, keys: str) -> None:
         self._post(f"/element/{self._element(css)}/value", text=keys)
 
+    def size(self, width: int, height: int) -> None:
+        """Of the window, in pixels."""
+        self._post("/window/rect", width=width, height=height)
+
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._http.get("/screenshot").json()["value"]))
 

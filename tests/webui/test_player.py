@@ -132,7 +132,9 @@ def test_videos_in_a_browser(served, browser, tmp_path):
 
     # the next picture has another video, and the still has none
     browser.click("#txt2img_gallery .thumbnails button:nth-of-type(2)")
-    browser.until(f"!decodeURI(document.querySelector('{PLAYER} video')?.src ?? arguments[0]).endsWith(arguments[0])", mp4)
+    browser.until(
+        f"!decodeURI(document.querySelector('{PLAYER} video')?.src ?? arguments[0]).endsWith(arguments[0])", mp4
+    )
     playing(PLAYER)
     assert browser.script(f"document.querySelector('{PLAYER} video').playbackRate") == 2
     browser.click("#txt2img_gallery .thumbnails button:nth-of-type(3)")
