@@ -24,12 +24,12 @@ window.animateDiff ??= {};
     }
 
     async function infotextOf(file) {
-        const form = new FormData();
-        form.append("file", file);
-        const answer = await fetch(ROUTE, {method: "POST", body: form});
+        const answer = await fetch(ROUTE, {method: "POST", body: file, headers: {"Content-Type": file.type}});
         const told = await answer.json().catch(() => ({}));
-        if (!answer.ok) throw new Error(typeof told.detail === "string" ? told.detail : `${file.name} could not be read (${answer.status}).`);
-        return told.infotext ?? "";
+        if (answer.ok) return told.infotext ?? "";
+        const reasons = {404: "start the WebUI with --api, which reads it", 405: "start the WebUI with --api, which reads it"};
+        const reason = reasons[answer.status] ?? told.detail ?? `the server answered ${answer.status}`;
+        throw new Error(`${file.name} could not be read: ${reason}`);
     }
 
     // As a PNG; an empty picture where the browser cannot decode the video.

@@ -1,5 +1,6 @@
 """Videos in the gallery, in the lightbox and on PNG Info."""
 
+import itertools
 import json
 
 import fastapi
@@ -70,8 +71,12 @@ def served(host, monkeypatch):
                 show.click(fn=lambda: ([*processed.images, still], info), outputs=[gallery, known], queue=False)
         picture = gr.Image(elem_id="pnginfo_image", source="upload", type="pil")
         text = gr.Textbox(elem_id="pnginfo_text")
+        count = itertools.count()
         picture.change(
-            fn=lambda image: image.info.get("parameters", "none") if image else "", inputs=[picture], outputs=[text]
+            fn=lambda image: f"{next(count)} {image.info.get('parameters', 'none')}" if image else "",
+            inputs=[picture],
+            outputs=[text],
+            queue=False,
         )
     app, url, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, show_api=False)
     host.shared.demo.temp_file_sets, ours = blocks.temp_file_sets, host.shared.demo.temp_file_sets
@@ -79,19 +84,19 @@ def served(host, monkeypatch):
     (mp4,) = [entry["video"] for entry in listed(processed)[:1]]
 
     @app.post("/animatediff/v1/infotext")
-    async def infotext(file: fastapi.UploadFile):
+    async def infotext(request: fastapi.Request):
         whole = host.temporary / "uploaded.mp4"
-        whole.write_bytes(await file.read())
+        whole.write_bytes(await request.body())
         return {"infotext": read_comment(whole)}
 
-    yield url, mp4, processed.infotexts[0]
+    yield url, mp4, processed.infotexts
     blocks.close(verbose=False)
 
 
 @needs_chromium
 def test_videos_in_a_browser(served, browser, tmp_path):
     """One visit: a gallery, its lightbox, and a video that is dropped on PNG Info."""
-    url, mp4, infotext = served
+    url, mp4, infotexts = served
     browser.open(url)
     browser.until("document.querySelector('#show')")
     browser.inject(*javascript())
@@ -163,10 +168,12 @@ def test_videos_in_a_browser(served, browser, tmp_path):
         const target = document.querySelector('#pnginfo_image [data-testid=image]');
         target.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true}));
     })()"""
-    for _ in range(2):  # in place of the first one, too
+    for number, infotext in enumerate(infotexts):  # the second one in place of the first one
+        browser.click(f"#txt2img_gallery .thumbnails button:nth-of-type({number + 1})")
+        browser.until(f"decodeURI(document.querySelector('{PLAYER} video')?.src ?? '').includes('/0000{number}-')")
         browser.script(drop % PLAYER)
-        browser.until("document.querySelector('#pnginfo_text textarea').value !== ''")
-        assert browser.script("document.querySelector('#pnginfo_text textarea').value") == infotext
+        text = "document.querySelector('#pnginfo_text textarea').value"
+        browser.until(f"{text}.startsWith(arguments[0])", str(number))
+        assert browser.script(text) == f"{number} {infotext}"
         browser.until("document.querySelector('#pnginfo_image img')?.naturalWidth === 32")
         assert browser.script("document.querySelector('#animatediff-pnginfo').textContent") == ""
-        browser.script("document.querySelector('#pnginfo_text textarea').value = ''")
