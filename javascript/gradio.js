@@ -27,7 +27,11 @@ Object.assign(window.animateDiff, {
         const place = url.search(/\/file=/);
         if (place < 0) return null;
         const path = url.slice(place + "/file=".length).replace(/\?[\d.]*$/, "");
-        return this.withSlashes(decodeURI(path));
+        try {
+            return this.withSlashes(decodeURI(path));
+        } catch {
+            return this.withSlashes(path); // a percent sign of its own
+        }
     },
 
     withSlashes(path) {
