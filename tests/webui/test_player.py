@@ -1,7 +1,9 @@
 """Videos in the gallery, in the lightbox and on PNG Info."""
 
+import base64
 import itertools
 import json
+from pathlib import Path
 
 import fastapi
 import gradio as gr
@@ -177,3 +179,13 @@ def test_videos_in_a_browser(served, browser, tmp_path):
         assert browser.script(text) == f"{number} {infotext}"
         browser.until("document.querySelector('#pnginfo_image img')?.naturalWidth === 32")
         assert browser.script("document.querySelector('#animatediff-pnginfo').textContent") == ""
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP"])
+def test_pictures_that_move_reach_png_info_with_their_infotext(host, kind):
+    """They are pictures to the page; the WebUI reads a GIF's comment and a WebP's EXIF from what gradio makes of it."""
+    processed = host.generate({"format": [kind]}, api=False)
+    content = base64.b64encode(Path(processed.images[0].already_saved_as).read_bytes()).decode()
+    shown = gr.Image(source="upload", type="pil").preprocess(f"data:image/{kind.lower()};base64,{content}")
+    raw = shown.info.get("comment") or shown.info["exif"].replace(b"\0", b"")
+    assert processed.infotexts[0].encode() in raw
