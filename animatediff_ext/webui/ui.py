@@ -114,7 +114,7 @@ class Accordion:
         remove = gr.Button("Remove motion module from memory", elem_id=f"{self._prefix}remove")
         remove.click(fn=models.CACHE.clear, queue=False)
         model = self._built["model"]
-        # javascript/animatediff.js presses this too, when the checkpoint has changed
+        # javascript/checkpoint.js presses this too, when the checkpoint has changed
         lists = [model, self._built["second_model"]]
         refresh.click(fn=_refreshed, inputs=lists, outputs=[*lists, status], queue=False, show_progress=False)
         for event in (model.change, self._built["enable"].change):

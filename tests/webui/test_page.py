@@ -78,12 +78,12 @@ def pasted(host, fields, infotext: str) -> list[dict]:
     """As the WebUI's modules/infotext_utils.py does it."""
     entries = {"AnimateDiff": infotext}
     host.webui("infotext").pasted(infotext, entries)
-    return [_update(field, entries.get(name)) for field, name in fields]
+    return [_update(field, name(entries) if callable(name) else entries.get(name)) for field, name in fields]
 
 
-def _update(field, text: str | None) -> dict:
-    if text is None:
-        return gr.update()
+def _update(field, text) -> dict:
+    if not isinstance(text, str):
+        return gr.update() if text is None else gr.update(value=text)
     kind = type(field.value)
     return gr.update(value=text == "True" if kind is bool else int(float(text)) if kind is int else kind(text))
 
