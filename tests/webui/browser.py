@@ -41,7 +41,7 @@ def needs_chromium(test):
 
 class Browser:
     def __init__(self, session: str):
-        self._http = httpx.Client(base_url=session, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=session, timeout=60, trust_env=False)
 
     def _post(self, path: str, **body) -> Any:
         answer = self._http.post(path, json=body).json()["value"]
