@@ -10,13 +10,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from modules import images, shared
 from modules.processing import Processed
 from PIL.Image import Image
 
-from animatediff_ext.save import FILE_ORDER, save_animation
-from animatediff_ext.webui import host
+from animatediff_ext.save import FILE_ORDER, as_played, save_animation
+from animatediff_ext.webui import host, playing
 from animatediff_ext.webui.generation import Generation
 from animatediff_ext.webui.settings import encode_options
 
@@ -46,11 +47,16 @@ def deliver(generation: Generation, processed: Processed) -> None:
     videos = list(videos_in(generation, processed))
     if not videos:
         return
+    info: dict[str, Any] = {}  # in the answer's info alone: infotexts were made before
     shares = generation.prompt_shares() if generation.p.is_api else {}
-    if shares:  # in the answer's info; infotexts have the prompt itself
-        processed.extra_generation_params = {**processed.extra_generation_params, TRAVEL_KEY: shares}
+    if shares:
+        info[TRAVEL_KEY] = shares
     show = _answer_api if generation.p.is_api else _fill_gallery
     shown = [(item, video.infotext) for video in videos for item in show(generation, video)]
+    played = [item.plays for item, _ in shown if getattr(item, "plays", None)]
+    if played:
+        info[playing.KEY] = played
+    processed.extra_generation_params = {**processed.extra_generation_params, **info}
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
     processed.index_of_first_image = 0
@@ -83,7 +89,9 @@ def _fill_gallery(generation: Generation, video: Video) -> list[Image]:
     formats = _formats(generation, keep) if keep else {*_SHOWN_BY_A_BROWSER} & {*generation.animation.output.formats}
     files = _write(generation, video, _stem(generation, video) if keep else preview_stem(), formats)
     picture = video.frames[0].copy()
-    picture.already_saved_as = str(stand_in(files, partial(_write, generation, video)))
+    moving = stand_in(files, partial(_write, generation, video))
+    picture.already_saved_as = str(moving)
+    picture.plays = playing.entry(moving, files, as_played(video.frames, generation.animation)[1])
     return [picture]
 
 

@@ -5,6 +5,7 @@ import torch
 device = torch.device("cpu")
 cmd_opts = SimpleNamespace(lora_dir=None, api_auth=None)
 no_hashing = False
+demo = SimpleNamespace(temp_file_sets=[set()])
 
 
 class OptionInfo:
