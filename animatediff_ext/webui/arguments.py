@@ -11,6 +11,7 @@ from typing import Any
 
 from animatediff_ext.params import SETTINGS, Animation, from_api
 from animatediff_ext.setting import Setting, SettingsError
+from animatediff_ext.webui import host
 
 
 def page_fields(is_img2img: bool) -> list[Setting]:
@@ -30,7 +31,7 @@ def parse(
     switch = {name: value for name, value in values.items() if name in ("enable", "enabled")}
     if not from_api(switch)[0].enabled:
         return Animation(), []
-    return from_api(values)
+    return from_api({"format": host.default_formats(), **values})
 
 
 def _named(arguments: Sequence[Any], *, is_img2img: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ calls raises it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,9 +23,11 @@ from animatediff_ext.inject import frame_major
 from animatediff_ext.inject.attach import Blend
 from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
-from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, loras, xyz
+from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, late_changes, loras, xyz
+from animatediff_ext.webui.argument_object import ShownArgument
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError, mistakes_said
 from animatediff_ext.webui.first_latent import FirstLatent
+from animatediff_ext.webui.frame_masks import FrameMasks
 from animatediff_ext.webui.free_init import sample_repeatedly
 from animatediff_ext.webui.loras import MotionLoras
 from animatediff_ext.webui.models import CACHE, Loaded, short_hash
@@ -42,20 +44,24 @@ def generation_of(p) -> Generation | None:
     return generation if generation is not None and generation.p is p else None
 
 
-def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
-    """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` begins its work."""
+def begin(p: StableDiffusionProcessing, script_args: Sequence, changed: Mapping[str, Any] | None = None) -> None:
+    """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` begins its work.
+
+    ``changed`` is what others have changed since in its arguments, by API name.
+    """
     end(p)
     if getattr(p, "firstpass_image", None) is not None:  # ✨ in the gallery, on an animation: a GIF has a palette
         p.firstpass_image = p.firstpass_image.convert("RGB")
     # A new dictionary: a copy of p shares this one, and what it says, with the original.
     p.extra_generation_params = {k: v for k, v in p.extra_generation_params.items() if k not in infotext.KEYS}
     try:
-        generation = _prepared(p, script_args)
+        generation = _prepared(p, script_args, changed or {})
         if generation is None:
             CACHE.clear()  # with AnimateDiff off, no memory is held
             loras.forget()
         else:
             generation.prepare()
+            late_changes.heed(p, generation.argument, lambda now: begin(p, script_args, {**(changed or {}), **now}))
     except Exception as problem:
         _fail(p, problem)
 
@@ -65,9 +71,9 @@ def end(p) -> None:
     changes.undo(p)
 
 
-def _prepared(p, script_args) -> Generation | None:
+def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generation | None:
     is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
-    animation, warnings = arguments.parse(script_args, is_img2img=is_img2img, over=xyz.values_of(p))
+    animation, warnings = arguments.parse(script_args, is_img2img=is_img2img, over=xyz.values_of(p) | changed)
     if not animation.enabled:
         return None
     for warning in warnings:
@@ -160,6 +166,8 @@ class Generation:
         self._session: Session | None = None
         self._problem: Exception | None = None
         self._stopped = False
+        self.argument = ShownArgument(p, animation)
+        self.frame_masks = FrameMasks(p)
         self._first_latent = FirstLatent(p, animation)
         self._travel = PromptTravel(p, animation)
         self._loras = MotionLoras(p, animation)
@@ -185,6 +193,7 @@ class Generation:
         fields = {"sample": sample, "batch_size": animation.num_frames, "do_not_save_grid": True}
         changes.change(p, **fields, **_one_video_for_each_prompt(p, animation.num_frames), **{_ATTRIBUTE: self})
         self._travel.prepare()
+        self.frame_masks.prepare()
         parse = p.parse_extra_network_prompts
 
         def parse_and_take():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 from modules import script_callbacks, scripts
 
-from animatediff_ext.webui import generation, infotext, output, settings, xyz
+from animatediff_ext.webui import aside, batch, compat, generation, host, infotext, output, settings, xyz
 from animatediff_ext.webui.generation import generation_of
 from animatediff_ext.webui.ui import Accordion
 
@@ -21,7 +21,7 @@ class AnimateDiffScript(scripts.Script):
         self._prompts: dict[str, gr.Textbox] = {}
 
     def title(self):
-        return "AnimateDiff"
+        return aside.title(host.twin()) if host.twin() else "AnimateDiff"
 
     def show(self, is_img2img):
         return scripts.AlwaysVisible
@@ -32,6 +32,8 @@ class AnimateDiffScript(scripts.Script):
             self._prompts[kwargs["elem_id"]] = component
 
     def ui(self, is_img2img):
+        if host.twin():
+            return aside.notice(host.twin())
         accordion = Accordion(is_img2img, [self._prompts[name] for name in PROMPTS if name in self._prompts])
         self.infotext_fields = accordion.paste_fields
         self.paste_field_names = [name for _, name in accordion.paste_fields]
@@ -57,6 +59,11 @@ class AnimateDiffScript(scripts.Script):
             with running.keeping_problems():
                 running.before_sampling(kwargs.get("noise"))
 
+    def postprocess_image(self, p, pp, *args):
+        running = generation_of(p)
+        if running:
+            running.frame_masks.before_image(p.batch_index)
+
     def postprocess_batch(self, p, *args, **kwargs):
         running = generation_of(p)
         if running:
@@ -80,9 +87,22 @@ def on_cfg_denoiser(params) -> None:
 
 def register() -> None:
     """Tell the WebUI of our callbacks. It runs the door anew on *Reload UI*, so this may be called again."""
-    for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted, xyz.register):
+    for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted, xyz.register, unregister):
         script_callbacks.remove_callbacks_for_function(function)
+    unregister()
+    if host.twin():
+        return
+    if not host.rival():
+        compat.provide()
+    batch.take_over()
+    script_callbacks.on_script_unloaded(unregister)
     script_callbacks.on_ui_settings(settings.on_ui_settings)
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_infotext_pasted(infotext.pasted)
     script_callbacks.on_before_ui(xyz.register)
+
+
+def unregister() -> None:
+    """Callback of the WebUI when it is about to load scripts anew."""
+    batch.give_back()
+    compat.withdraw()

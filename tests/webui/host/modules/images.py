@@ -23,3 +23,12 @@ def save_image(image, folder, seed):
     path = Path(folder) / f"{get_next_sequence_number(folder, ''):05}-{seed}.png"
     image.save(path)
     image.already_saved_as = str(path)
+
+
+def read(file):
+    return Image.open(file)
+
+
+def read_info_from_image(image):
+    """The infotext of a picture, and what else is in it."""
+    return image.info.get("parameters"), {}

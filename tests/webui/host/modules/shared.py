@@ -1,3 +1,5 @@
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -25,7 +27,9 @@ class OptionInfo:
 _DEFAULTS = {
     "batch_cond_uncond": True,
     "enable_pnginfo": True,
+    "img2img_batch_show_results_limit": 32,
     "img2img_background_color": "#ffffff",
+    "overlay_inpaint": True,
     "pad_cond_uncond": False,
     "return_mask": False,
     "return_mask_composite": False,
@@ -98,6 +102,14 @@ class PromptStyles:
             whole = text.replace("{prompt}", prompt)
             prompt = whole if "{prompt}" in text else ", ".join(filter(None, (prompt.strip(), text.strip())))
         return prompt
+
+
+def walk_files(folder, allowed_extensions=None):
+    """In natural order, with those of folders inside."""
+    files = [path for path in Path(folder).rglob("*") if path.is_file()]
+    for path in sorted(files, key=lambda path: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", str(path))]):
+        if allowed_extensions is None or path.suffix.lower() in allowed_extensions:
+            yield str(path)
 
 
 opts = Options()
