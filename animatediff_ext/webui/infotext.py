@@ -8,6 +8,7 @@ from contextlib import suppress
 from animatediff_ext.infotext import KEY, OWN_KEY
 from animatediff_ext.params import SETTINGS
 from animatediff_ext.setting import SettingsError, canonical
+from animatediff_ext.webui.old_infotexts import as_pairs
 
 KEYS = (KEY, OWN_KEY)
 _IF_ABSENT = {"long_clips": "windows"}
@@ -19,8 +20,11 @@ _BETWEEN_PAIRS = re.compile(rf", (?=(?:{'|'.join([*SETTINGS, 'mm_hash', 'version
 """A name of a file may have commas and colons in it, but hardly one of our keys between them."""
 
 
-def pasted(_infotext: str, results: dict[str, str]) -> None:
+def pasted(infotext: str, results: dict[str, str]) -> None:
     """Callback of the WebUI: take our entries apart into one entry for each field of the page."""
+    older = as_pairs(infotext)
+    if older is not None:
+        results[KEY] = older
     found = {}
     for key in KEYS:
         for pair in _BETWEEN_PAIRS.split(results.pop(key, "")):
