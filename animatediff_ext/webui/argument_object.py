@@ -29,9 +29,9 @@ class AnimateDiffProcess:
         vars(self).update({**defaults, **_INTERNAL, **given})
 
     @classmethod
-    def of(cls, animation: Animation, **internal: Any) -> AnimateDiffProcess:
+    def of(cls, animation: Animation, **over: Any) -> AnimateDiffProcess:
         values = to_api(animation)
-        return cls(**{**values, "format": list(values["format"])}, **internal)
+        return cls(**{**values, "format": list(values["format"]), **over})
 
 
 class ShownArgument:

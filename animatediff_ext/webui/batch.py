@@ -98,9 +98,7 @@ def _number_of_frames(p, argument, number: int) -> int:
     except (TypeError, ValueError):
         return number  # which is refused when the animation begins, with a sentence
     if wanted > number:
-        p.comment(
-            f"Number of frames is {wanted}, but the input directory has {number} pictures: the video has {number}."
-        )
+        p.comment(f"Number of frames is {wanted}, but there are {number} pictures: the video has {number} frames.")
         argument.video_length = number
     return wanted if 0 < wanted < number else number
 
