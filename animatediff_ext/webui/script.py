@@ -19,9 +19,10 @@ class AnimateDiffScript(scripts.Script):
     def __init__(self):
         super().__init__()
         self._prompts: dict[str, gr.Textbox] = {}
+        self._twin = host.twin()
 
     def title(self):
-        return aside.title(host.twin()) if host.twin() else "AnimateDiff"
+        return aside.title(self._twin) if self._twin else "AnimateDiff"
 
     def show(self, is_img2img):
         return scripts.AlwaysVisible
@@ -32,8 +33,8 @@ class AnimateDiffScript(scripts.Script):
             self._prompts[kwargs["elem_id"]] = component
 
     def ui(self, is_img2img):
-        if host.twin():
-            return aside.notice(host.twin())
+        if self._twin:
+            return aside.notice(self._twin)
         accordion = Accordion(is_img2img, [self._prompts[name] for name in PROMPTS if name in self._prompts])
         self.infotext_fields = accordion.paste_fields
         self.paste_field_names = [name for _, name in accordion.paste_fields]
