@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from animatediff_ext.context import SCHEDULES, WEIGHTS, Window, fused
+from animatediff_ext.context import SCHEDULES, WEIGHTS, Window, fused, old_windows
 from animatediff_ext.direct import Director, LoraWeight, check_blocks, loras_of
 from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject import Direction, Injection, Placement, ScheduleOverride, injected, memory
@@ -31,6 +31,18 @@ def windows_of(context: Context, num_frames: int, step: int = 0) -> list[Window]
         num_frames, length=context.length, overlap=context.overlap_frames, stride=context.stride, step=step
     )
     return fused(windows, curve=WEIGHTS[context.weights], overlap=context.overlap_frames)
+
+
+def _windows_of_old(animation: Animation, step: int) -> list[Window]:
+    context = animation.context
+    return old_windows(
+        animation.num_frames,
+        length=context.length,
+        overlap=context.overlap_frames,
+        stride=context.stride,
+        closed_loop=context.closed_loop,
+        step=step,
+    )
 
 
 def _schedule_name(context: Context) -> str:
@@ -202,6 +214,8 @@ class Session:
         if self._in_views:
             num_frames = self.animation.num_frames
             return [Window(tuple(range(num_frames)), (1.0,) * num_frames)]
+        if self.animation.old_numerics:
+            return _windows_of_old(self.animation, self.step)
         return windows_of(self.animation.context, self.animation.num_frames, self.step)
 
     def _direction(self) -> Direction:

@@ -570,6 +570,15 @@ class Animation(Checked):
         choices=("slerp", "lerp"),
         info="between two keys of a prompt that travels: slerp along the arc of every token, lerp along the line",
     )
+    old_numerics: bool = setting(
+        False,
+        api="old_numerics",
+        own_infotext=True,
+        kind=bool,
+        label="Old numerics",
+        elem_id="old-numerics",
+        info="windows and prompt travel of sd-webui-animatediff, to make one of its videos again",
+    )
     context: Context = Context()
     output: Output = Output()
     source: Source = Source()
@@ -578,9 +587,18 @@ class Animation(Checked):
     free_init: FreeInit = FreeInit()
     image_to_video: ImageToVideo = ImageToVideo()
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.old_numerics and self.context.long_clips == "views":
+            raise SettingsError(
+                "Old numerics (old_numerics) has windows only, but Long clips is 'views': set that to auto or windows."
+            )
+
     def resolved(self, num_frames: int | None = None) -> Animation:
         """The same with every "choose for me" replaced by what it means: 0 frames is one context."""
         context = dataclasses.replace(self.context, overlap=self.context.overlap_frames)
+        if self.old_numerics:
+            context = dataclasses.replace(context, long_clips="windows")
         return dataclasses.replace(
             self, num_frames=num_frames or self.num_frames or self.context.length, context=context
         )

@@ -7,7 +7,7 @@ calls raises it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,12 +23,14 @@ from animatediff_ext.inject import frame_major
 from animatediff_ext.inject.attach import Blend, Call
 from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
-from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, job, loras, xyz
+from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, job, late_changes, loras, xyz
+from animatediff_ext.webui.argument_object import ShownArgument
 from animatediff_ext.webui.control_hints import hints_cut
 from animatediff_ext.webui.controlnet import Guidance
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError, mistakes_said
 from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.folders import without_folders
+from animatediff_ext.webui.frame_masks import FrameMasks
 from animatediff_ext.webui.free_init import sample_repeatedly
 from animatediff_ext.webui.job import Progress
 from animatediff_ext.webui.loras import MotionLoras
@@ -46,8 +48,11 @@ def generation_of(p) -> Generation | None:
     return generation if generation is not None and generation.p is p else None
 
 
-def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
-    """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` begins its work."""
+def begin(p: StableDiffusionProcessing, script_args: Sequence, changed: Mapping[str, Any] | None = None) -> None:
+    """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` begins its work.
+
+    ``changed`` is what others have changed since in its arguments, by API name.
+    """
     end(p)
     if getattr(p, "firstpass_image", None) is not None:  # ✨ in the gallery, on an animation: a GIF has a palette
         p.firstpass_image = p.firstpass_image.convert("RGB")
@@ -55,12 +60,13 @@ def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
     p.extra_generation_params = {k: v for k, v in p.extra_generation_params.items() if k not in infotext.KEYS}
     generation = None
     try:
-        generation = _prepared(p, script_args)
+        generation = _prepared(p, script_args, changed or {})
         if generation is None:
             CACHE.clear()  # with AnimateDiff off, no memory is held
             loras.forget()
         else:
             generation.prepare()
+            late_changes.heed(p, generation.argument, lambda now: begin(p, script_args, {**(changed or {}), **now}))
     except Exception as problem:
         if generation is not None:
             generation.guidance.close()
@@ -76,9 +82,9 @@ def end(p) -> None:
     job.finished()
 
 
-def _prepared(p, script_args) -> Generation | None:
+def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generation | None:
     is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
-    animation, warnings = arguments.parse(script_args, is_img2img=is_img2img, over=xyz.values_of(p))
+    animation, warnings = arguments.parse(script_args, is_img2img=is_img2img, over=xyz.values_of(p) | changed)
     if not animation.enabled:
         return None
     for warning in warnings:
@@ -194,6 +200,8 @@ class Generation:
         self._session: Session | None = None
         self._problem: Exception | None = None
         self._stopped = False
+        self.argument = ShownArgument(p, animation)
+        self.frame_masks = FrameMasks(p)
         self._first_latent = FirstLatent(p, animation)
         self._travel = PromptTravel(p, animation)
         self._loras = MotionLoras(p, animation)
@@ -227,6 +235,7 @@ class Generation:
         fields["close"] = release_and_close
         changes.change(p, **fields, **_one_video_for_each_prompt(p, animation.num_frames), **{_ATTRIBUTE: self})
         self._travel.prepare()
+        self.frame_masks.prepare()
         parse = p.parse_extra_network_prompts
 
         def parse_and_take():

@@ -15,6 +15,7 @@ from animatediff_ext.media import read_comment
 from animatediff_ext.media.source import head_of, opened_picture
 from animatediff_ext.params import SETTINGS
 from animatediff_ext.setting import SettingsError
+from animatediff_ext.webui.old_infotexts import as_pairs
 
 KEYS = (KEY, OWN_KEY)
 FIELD_PREFIX = "AnimateDiff "
@@ -23,12 +24,18 @@ _STILLS = (b"\x89PNG", b"\xff\xd8\xff")
 """What PNG and JPEG begin with."""
 
 
-def pasted(_infotext: str, results: dict[str, Any]) -> None:
+def pasted(infotext: str, results: dict[str, Any]) -> None:
     """Callback of the WebUI: take our entries apart into one entry for each field of the page."""
-    found = values_in(results)
+    found = values_in(_with_older(infotext, results))
     for key in KEYS:
         results.pop(key, None)
     results.update({f"{FIELD_PREFIX}{name}": value for name, value in found.items()})
+
+
+def _with_older(infotext: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The entries, with the one that the WebUI cannot take apart as later versions write it."""
+    older = as_pairs(infotext)
+    return parameters if older is None else {**parameters, KEY: older}
 
 
 def values_in(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +71,7 @@ class FromInfotext:
 
 def arguments_of(infotext: str) -> dict[str, Any]:
     """What the API would be asked for by the text below a picture; empty if that is no animation."""
-    found = values_in(infotext_utils.parse_generation_parameters(infotext))
+    found = values_in(_with_older(infotext, infotext_utils.parse_generation_parameters(infotext)))
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 

@@ -8,7 +8,7 @@ from animatediff_ext.params import from_api
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.travel import Travel, travel_of
 
-DEPENDS_ON = ("video_length", "fps", "closed_loop", "batch_size")
+DEPENDS_ON = ("video_length", "fps", "closed_loop", "batch_size", "old_numerics")
 """The settings that decide which frame a key stands for."""
 HINT = (
     "<p>Lines such as <code>0: a cat</code>, <code>50% smooth: a dog</code> or <code>1.5s: a bird</code> in the prompt "
@@ -22,8 +22,8 @@ _MOST_FRAMES = 120
 
 def drawn(*values) -> str:
     """HTML for the prompt, the negative prompt, and the values of `DEPENDS_ON`."""
-    *prompts, length, fps, closed_loop, context = values
-    given = dict(zip(DEPENDS_ON, (length, fps, closed_loop, context), strict=True))
+    prompts, settings = values[: -len(DEPENDS_ON)], values[-len(DEPENDS_ON) :]
+    given = dict(zip(DEPENDS_ON, settings, strict=True))
     try:
         animation = from_api({name: value for name, value in given.items() if value is not None})[0].resolved()
         if animation.num_frames > MOST_FRAMES_READ:

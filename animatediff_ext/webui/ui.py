@@ -111,6 +111,7 @@ class Accordion:
             outputs=[self._built["video_length"], self._built["fps"]],
             queue=False,
         )
+        self._checkbox("old_numerics")
         remove = gr.Button("Remove motion module from memory", elem_id=f"{self._prefix}remove")
         remove.click(fn=models.CACHE.clear, queue=False)
         model = self._built["model"]

@@ -27,6 +27,10 @@ def save_image(image, folder, seed):
     image.already_saved_as = str(path)
 
 
+def read(file):
+    return Image.open(file)
+
+
 def read_info_from_image(image):
     """The infotext of a picture, and what else is in it."""
     return image.info.get("parameters"), {}

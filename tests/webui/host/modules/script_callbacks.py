@@ -4,7 +4,8 @@ from typing import Any
 from modules import errors
 
 callback_map: dict[str, list] = {
-    name: [] for name in ("ui_settings", "cfg_denoiser", "infotext_pasted", "before_ui", "app_started")
+    name: []
+    for name in ("ui_settings", "cfg_denoiser", "infotext_pasted", "before_ui", "app_started", "script_unloaded")
 }
 
 
@@ -22,6 +23,10 @@ def on_before_ui(callback):
 
 def on_app_started(callback):
     callback_map["app_started"].append(callback)
+
+
+def on_script_unloaded(callback):
+    callback_map["script_unloaded"].append(callback)
 
 
 def on_infotext_pasted(callback):

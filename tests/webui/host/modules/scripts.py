@@ -52,3 +52,13 @@ class ScriptRunner:
                     errors.report(problem)
 
         return run
+
+
+class SelectableScripts:
+    """Those of img2img, of which none is selected."""
+
+    def run(self, p, *args):
+        return None
+
+
+scripts_img2img = SelectableScripts()

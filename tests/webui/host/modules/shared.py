@@ -1,3 +1,5 @@
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -27,12 +29,16 @@ _DEFAULTS = {
     "batch_cond_uncond": True,
     "enable_pnginfo": True,
     "grid_save": False,
+    "img2img_batch_show_results_limit": 32,
     "img2img_background_color": "#ffffff",
+    "overlay_inpaint": True,
     "pad_cond_uncond": False,
     "return_mask": False,
     "return_mask_composite": False,
     "samples_save": True,
+    "samples_filename_pattern": "",
     "save_incomplete_images": False,
+    "save_to_dirs": True,
     "sd_model_checkpoint": "base",
     "sd_noise_schedule": "Default",
     "sd_vae_encode_method": "Full",
@@ -105,6 +111,14 @@ class PromptStyles:
             whole = text.replace("{prompt}", prompt)
             prompt = whole if "{prompt}" in text else ", ".join(filter(None, (prompt.strip(), text.strip())))
         return prompt
+
+
+def walk_files(folder, allowed_extensions=None):
+    """In natural order, with those of folders inside."""
+    files = [path for path in Path(folder).rglob("*") if path.is_file()]
+    for path in sorted(files, key=lambda path: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", str(path))]):
+        if allowed_extensions is None or path.suffix.lower() in allowed_extensions:
+            yield str(path)
 
 
 opts = Options()
