@@ -4,7 +4,7 @@ window.animateDiff ??= {};
 
 (function () {
     const page = window.animateDiff;
-    const ROUTE = "animatediff/v1/infotext";
+    const ROUTE = "animatediff/page/infotext";
     const LOAD_MS = 10000;
 
     function videoIn(files) {
@@ -27,8 +27,7 @@ window.animateDiff ??= {};
         const answer = await fetch(ROUTE, {method: "POST", body: file, headers: {"Content-Type": file.type}});
         const told = await answer.json().catch(() => ({}));
         if (answer.ok) return told.infotext ?? "";
-        const reasons = {404: "start the WebUI with --api, which reads it", 405: "start the WebUI with --api, which reads it"};
-        const reason = reasons[answer.status] ?? told.detail ?? `the server answered ${answer.status}`;
+        const reason = told.detail ?? `the server answered ${answer.status}`;
         throw new Error(`${file.name} could not be read: ${reason}`);
     }
 

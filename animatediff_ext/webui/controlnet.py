@@ -76,10 +76,10 @@ class Guidance:
         source = animation.source
         given = "Video path" if source.frames_folder else "Video source" if source.video else ""
         if self._script is None:
-            if given:
-                raise AnimateDiffError(
-                    f"{given} guides ControlNet, which is not installed: install the extension sd-webui-controlnet "
-                    f"and enable a unit, or clear {given}."
+            if given:  # as in the example that the old extension's document gives for its API
+                self._p.comment(
+                    f"{given} guides nothing, since ControlNet is not installed: install the extension "
+                    "sd-webui-controlnet and enable a unit."
                 )
             return
         args = self._p.script_args[self._script.args_from : self._script.args_to]

@@ -13,7 +13,7 @@ import binascii
 import json
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 
 from animatediff_ext.media import MediaError
@@ -24,13 +24,22 @@ from animatediff_ext.webui.errors import AnimateDiffError
 PREFIX = "/animatediff/v1"
 _OF_THE_API = "/sdapi/v1/progress"
 """A route that the WebUI's API has in any case."""
+_LOGIN_OF_THE_PAGE = "/login_check"
+"""Gradio's route that answers 401 to who has to log in first."""
+_FOR_THE_PAGE = "/animatediff/page/infotext"
+"""What `POST infotext` does, for PNG Info, which is there without the API too."""
 
 
 def register(_demo, app: FastAPI) -> None:
     """Add the routes; callback of the WebUI when its server runs.
 
-    They are there where the API is (``--api``), behind what guards it (``--api-auth``).
+    They are there where the API is (``--api``), behind what guards it (``--api-auth``). The page has its own, behind
+    its own login.
     """
+    login = next((route.endpoint for route in app.routes if getattr(route, "path", None) == _LOGIN_OF_THE_PAGE), None)
+    app.add_api_route(
+        _FOR_THE_PAGE, read_infotext, methods=["POST"], dependencies=[Depends(login)] * bool(login), tags=["AnimateDiff"]
+    )
     guarded = next((route for route in app.routes if getattr(route, "path", None) == _OF_THE_API), None)
     if guarded is None:
         return

@@ -85,7 +85,7 @@ def served(host, monkeypatch):
     blocks.temp_file_sets[0] |= ours[0]
     (mp4,) = [entry["video"] for entry in listed(processed)[:1]]
 
-    @app.post("/animatediff/v1/infotext")
+    @app.post("/animatediff/page/infotext")
     async def infotext(request: fastapi.Request):
         whole = host.temporary / "uploaded.mp4"
         whole.write_bytes(await request.body())

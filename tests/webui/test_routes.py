@@ -6,7 +6,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -46,11 +46,25 @@ def test_routes_stand_behind_what_guards_the_api(host, method, name):
     assert getattr(user, method)(f"/animatediff/v1/{name}").status_code in (200, 422)
 
 
-def test_without_the_api_there_are_no_routes(host):
+def test_without_the_api_there_is_the_pages_route_alone(host):
     app = FastAPI()
     before = len(app.routes)
     host.callbacks.call("app_started", None, app)
-    assert len(app.routes) == before
+    assert [route.path for route in app.routes[before:]] == ["/animatediff/page/infotext"]
+
+
+@pytest.mark.parametrize("logged_in", [False, True])
+def test_the_pages_route_stands_behind_the_pages_login(host, logged_in):
+    app = FastAPI()
+
+    @app.get("/login_check")
+    def login_check():
+        if not logged_in:
+            raise HTTPException(status_code=401)
+
+    host.callbacks.call("app_started", None, app)
+    answer = Client(SimpleNamespace(app=app)).post("/animatediff/page/infotext", json={"infotext": TEXT})
+    assert answer.status_code == (200 if logged_in else 401)
 
 
 def test_the_schema_names_the_motion_modules_there_are(host, api):
