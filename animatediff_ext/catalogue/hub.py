@@ -163,7 +163,8 @@ def _said(error: Exception, file: KnownFile, url: str, have: int = 0) -> HubErro
         return _no_space(file, "its folder", "the disk is full")
     if status == 404:
         return HubError(
-            f"{url} is not there (any more): look into the repository {file.repo}, and update this extension."
+            f"{url} is not there (any more): look into the repository {file.repo}; an update of this "
+            "extension may know more."
         )
     if status in (401, 403):
         return HubError(f"{url} may not be read (status {status}): log in with the command hf auth login, {by_hand}.")

@@ -19,6 +19,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 @dataclass
 class Hub:
     url: str = ""
+    store: str = ""
+    """Another host than the hub, to the library."""
     files: dict[str, bytes] = field(default_factory=dict)
     """``owner/name/path`` → content."""
     cuts: list[int] = field(default_factory=list)
@@ -32,6 +34,7 @@ class Hub:
     ranges: list[str | None] = field(default_factory=list)
     """What was asked of the store."""
     authorizations: list[str | None] = field(default_factory=list)
+    store_authorizations: list[str | None] = field(default_factory=list)
 
     def sha256(self, name: str) -> str:
         return hashlib.sha256(self.files[name]).hexdigest()
@@ -43,7 +46,7 @@ def served() -> Iterator[Hub]:
     handler = type("Handler", (_Handler,), {"hub": hub})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
-        hub.url = f"http://127.0.0.1:{server.server_port}"
+        hub.url, hub.store = (f"http://{host}:{server.server_port}" for host in ("127.0.0.1", "localhost"))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
@@ -75,7 +78,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(hub.status)
         if name not in hub.files or match[2] not in ("main", COMMIT):
             return self._answer(404, {"X-Error-Code": "EntryNotFound"})
-        headers = {"X-Repo-Commit": COMMIT, "Location": f"{hub.url}/store/{name}", "ETag": '"of the pointer"'}
+        headers = {"X-Repo-Commit": COMMIT, "Location": f"{hub.store}/store/{name}", "ETag": '"of the pointer"'}
         if hub.is_lfs:
             headers["X-Linked-ETag"] = f'"{hub.sha256(name)}"'
         if hub.says_size:
@@ -86,6 +89,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         hub = self.hub
         asked = self.headers["Range"]
         hub.ranges.append(asked)
+        hub.store_authorizations.append(self.headers["Authorization"])
         content = bytes(len(hub.files[name])) if hub.damage else hub.files[name]
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and hub.knows_range else 0
         wanted = content[start:]
