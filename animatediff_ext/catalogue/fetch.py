@@ -32,22 +32,24 @@ def fetch(file: KnownFile, folder: Path, progress: Progress = lambda have, size:
     Raises `HubError`.
     """
     path = folder / file.file_name
-    if path.exists():
-        return _that_is_there(file, path)
+    try:
+        return _that_is_there(file, path) if path.exists() else _got(file, path, progress)
+    except OSError as error:
+        raise HubError(f"{path} cannot be read or written ({error}): use another folder.") from error
+
+
+def _got(file: KnownFile, path: Path, progress: Progress) -> Fetched:
     remote = hub.look_up(file)
     if file.sha256 and remote.sha256 and file.sha256 != remote.sha256:
         raise HubError(
             f"{remote.url} is not the {file.file_name} that is known here (sha256 {remote.sha256[:12]}…, not "
             f"{file.sha256[:12]}…): update this extension, or download it yourself if you know who has changed it."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _part_of(path, remote) as part:
-            hub.download(file, remote, part, progress)
-            verified_by = _verify(file, remote, part)
-            os.replace(part, path)
-    except OSError as error:
-        raise HubError(f"{path} cannot be written ({error}): give another folder.") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _part_of(path, remote) as part:
+        hub.download(file, remote, part, progress)
+        verified_by = _verify(file, remote, part)
+        os.replace(part, path)
     return Fetched(path=path, was_there=False, verified_by=verified_by)
 
 

@@ -122,10 +122,11 @@ def section(prefix: str, refresh: Callable[..., Sequence[Any]], inputs: list, ou
         return answer(*values)
 
     def news(*values):
-        if not GETTING.is_running:
-            # The last news of all: the answer is the same as the line that is shown, so that nobody asks again.
-            return answer(*values)
-        GETTING.wait(_NEWS_EVERY_S)
+        if not GETTING.news:  # a page that has just been opened: leave it as it is
+            return [gr.update() for _ in (line, table, *outputs)]
+        if GETTING.is_running:
+            GETTING.wait(_NEWS_EVERY_S)
+        # The answer to the last question is the line that is shown already, so that nobody asks again.
         return answer(*values)
 
     with gr.Accordion("Get motion modules", open=False, elem_id=f"{prefix}get"):

@@ -212,14 +212,20 @@ def test_a_disk_that_is_full_on_the_way_is_one_sentence(hub, known, tmp_path):
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the folder would be writable")
 def test_a_folder_that_cannot_be_written_is_one_sentence(hub, known, tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(HubError, match="cannot be written"):
+    with pytest.raises(HubError, match="cannot be read or written"):
         fetch(known, tmp_path)
 
 
 def test_a_folder_that_is_a_file_is_one_sentence(hub, known, tmp_path):
     (tmp_path / "model").write_text("")
-    with pytest.raises(HubError, match="cannot be written"):
+    with pytest.raises(HubError, match="cannot be read or written"):
         fetch(known, tmp_path / "model")
+
+
+def test_a_folder_of_that_name_is_one_sentence(hub, known, tmp_path):
+    (tmp_path / "mm_test.safetensors").mkdir()
+    with pytest.raises(HubError, match="cannot be read or written"):
+        fetch(known, tmp_path)
 
 
 def test_a_second_download_of_the_same_file_waits_its_turn(hub, known, tmp_path):

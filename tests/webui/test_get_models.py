@@ -1,5 +1,6 @@
 """*Get motion modules*: the list in the accordion, and the download behind its button."""
 
+import shutil
 import threading
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 
 from animatediff_ext.catalogue import KNOWN
 from tests.catalogue.conftest import hub, known, module_bytes  # noqa: F401 (fixtures)
-from tests.webui.test_page import by_id, page
+from tests.webui.test_page import browser, by_id, page, served  # noqa: F401 (fixtures)
 
 
 @pytest.fixture
@@ -126,6 +127,33 @@ def test_what_was_fetched_can_be_chosen_without_a_reload(host, get_models, hub, 
     assert answer[0] == news(None, "")[0], "the page would ask for ever"
     assert answer[2]["choices"] in (["mm_test.safetensors"], [("mm_test.safetensors", "mm_test.safetensors")])
     assert answer[2]["value"] == "mm_test.safetensors"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="Chromium is not installed")
+def test_the_page_follows_a_download_to_its_end(
+    host,
+    get_models,
+    hub,  # noqa: F811
+    known,  # noqa: F811
+    served,  # noqa: F811
+    browser,  # noqa: F811
+    monkeypatch,
+):
+    monkeypatch.setattr(get_models, "known_by_file_name", lambda name: known)
+    monkeypatch.setattr(get_models, "_NEWS_EVERY_S", 0.05)
+    browser.open(served[0])
+    browser.until("document.querySelector('#txt2img-ad-accordion')")
+    browser.click("#txt2img-ad-accordion > .label-wrap")
+    browser.click("#txt2img-ad-get > .label-wrap")
+    browser.click("#txt2img-ad-get-button")
+    browser.until("document.querySelector('#txt2img-ad-get-news').textContent.includes('whole and checked')")
+    browser.until("document.querySelector('#txt2img-ad-motion-module input').value === 'mm_test.safetensors'")
+    # nobody asks any more
+    asked = "performance.getEntriesByType('resource').filter(entry => entry.name.includes('/run/')).length"
+    before = browser.until(asked)
+    browser.until(f"window.since === undefined ? (window.since = Date.now(), false) : Date.now() - window.since > 600")
+    assert browser.script(asked) <= before + 1
 
 
 def _function(blocks: gr.Blocks, source, event: str):
