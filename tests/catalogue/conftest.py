@@ -2,6 +2,7 @@ import pytest
 from huggingface_hub import constants, file_download
 
 from animatediff_ext.catalogue import KnownFile
+from animatediff_ext.formats import describe
 from tests.catalogue import hub as local
 from tests.formats.building import weights, write
 from tests.models.motion import motion_config, random_motion
@@ -30,7 +31,10 @@ def point_to(url, monkeypatch):
 @pytest.fixture(scope="session")
 def module_bytes(tmp_path_factory):
     """A small motion module of family v3, as a file."""
-    return file_of("v3", tmp_path_factory.mktemp("module"))
+    folder = tmp_path_factory.mktemp("module")
+    content = file_of("v3", folder)
+    describe(folder / "m.safetensors")  # what is imported at the first look is imported here, and in no thread
+    return content
 
 
 def file_of(family, folder):

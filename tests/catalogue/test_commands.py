@@ -68,9 +68,9 @@ def test_get_says_what_is_wrong(hub, known, folder, monkeypatch, capsys):
     assert main(["models", "get", "no such"]) == 2
     assert "There is no 'no such' in the list" in capsys.readouterr().err
     monkeypatch.setattr(list_module, "KNOWN", (known,))
-    hub.status = 503
+    hub.status = 500
     assert main(["models", "get", "mm_test"]) == 1
-    assert "status 503" in capsys.readouterr().err
+    assert "status 500" in capsys.readouterr().err
 
 
 def test_get_that_is_interrupted_says_that_it_goes_on(hub, known, folder, monkeypatch, capsys):

@@ -156,7 +156,7 @@ def test_the_name_tells_lightning_from_v2_while_it_is_only_a_part(hub, known, tm
 
 
 @pytest.mark.parametrize(
-    ("status", "what"), [(404, "is not there"), (401, "may not be read"), (403, "may not be read"), (503, "status 503")]
+    ("status", "what"), [(404, "is not there"), (401, "may not be read"), (403, "may not be read"), (500, "status 500")]
 )
 def test_refusals_are_one_sentence_with_the_address(hub, known, tmp_path, status, what):
     hub.status = status
