@@ -1,5 +1,9 @@
+import time
+from types import SimpleNamespace
+
 import pytest
 from huggingface_hub import constants, file_download
+from huggingface_hub.utils import _http
 
 from animatediff_ext.catalogue import KnownFile
 from animatediff_ext.formats import describe
@@ -17,6 +21,8 @@ def hub(monkeypatch):
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         point_to(hub.url, monkeypatch)
         monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", CHUNK)
+        # it tries again for 23 seconds before it says that nobody answers
+        monkeypatch.setattr(_http, "time", SimpleNamespace(**vars(time) | {"sleep": lambda seconds: None}))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         yield hub

@@ -230,10 +230,14 @@ def test_a_folder_of_that_name_is_one_sentence(hub, known, tmp_path):
 
 def test_a_second_download_of_the_same_file_waits_its_turn(hub, known, tmp_path):
     def again(have, size):
-        with pytest.raises(HubError, match="is being fetched already"):
-            fetch(known, tmp_path)
+        if have == size:
+            with pytest.raises(HubError, match="is being fetched already"):
+                fetch(known, tmp_path)
+            seen.append(have)
 
+    seen = []
     assert fetch(known, tmp_path, again).path.exists()
+    assert seen == [len(hub.files[NAME])]
 
 
 def test_the_users_token_goes_to_the_hub_and_no_further(hub, known, tmp_path, monkeypatch):
