@@ -64,6 +64,9 @@ def on_ui_settings() -> None:
         "Save WebP in lossless format (highest quality, largest file size)",
         gr.Checkbox,
     )
+    _add("animatediff_moving_grids", True, "Grids of X/Y/Z plots move", gr.Checkbox).info(
+        "in the formats of the animations; off, they show the first frames"
+    )
 
 
 def _add(name: str, default, label: str, component, arguments: dict | None = None):

@@ -1,6 +1,5 @@
 """*Get motion modules*: the list in the accordion, and the download behind its button."""
 
-import shutil
 import threading
 from dataclasses import replace
 
@@ -9,7 +8,8 @@ import pytest
 
 from animatediff_ext.catalogue import KNOWN
 from tests.catalogue.conftest import hub, known, module_bytes  # noqa: F401 (fixtures)
-from tests.webui.test_page import browser, by_id, page, served  # noqa: F401 (fixtures)
+from tests.webui.browser import needs_chromium
+from tests.webui.test_page import by_id, page, served  # noqa: F401 (a fixture)
 
 
 @pytest.fixture
@@ -129,15 +129,14 @@ def test_what_was_fetched_can_be_chosen_without_a_reload(host, get_models, hub, 
     assert answer[2]["value"] == "mm_test.safetensors"
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="Chromium is not installed")
+@needs_chromium
 def test_the_page_follows_a_download_to_its_end(
     host,
     get_models,
     hub,  # noqa: F811
     known,  # noqa: F811
     served,  # noqa: F811
-    browser,  # noqa: F811
+    browser,
     monkeypatch,
 ):
     monkeypatch.setattr(get_models, "known_by_file_name", lambda name: known)
