@@ -11,12 +11,13 @@ from modules import devices, extensions, sd_models, sd_samplers, sd_unet, shared
 from modules.sd_samplers_common import InterruptedException
 
 from animatediff_ext.animate import Session
+from animatediff_ext.catalogue.places import OLD_EXTENSIONS
 from animatediff_ext.params import SETTINGS
 from animatediff_ext.webui.errors import AnimateDiffError
 
 EXTENSION = Path(__file__).resolve().parents[2]
 """The folder of this extension, whatever it is called."""
-RIVALS = ("sd-webui-animatediff", "sd-forge-animatediff", "sd-webui-EasyPhoto")
+RIVALS = OLD_EXTENSIONS
 """Extensions that bring a script of the same name or packages that replace ours."""
 _TWINS = RIVALS[:2]
 """Those with the script: it has our fields, and is given our requests."""

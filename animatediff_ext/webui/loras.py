@@ -74,14 +74,15 @@ def found(name: str) -> Path | None:
         on_disk = getattr(networks, table, {}).get(name)
         if on_disk is not None:
             return Path(on_disk.filename)
-    for folder in [*models.folders(), *_lora_folders()]:
+    for folder in [*models.folders(), *lora_folders()]:
         for path in folder.rglob("*") if folder.is_dir() else ():
             if path.suffix.lower() in models.ENDINGS and name in (path.stem, path.name):
                 return path
     return None
 
 
-def _lora_folders() -> list[Path]:
+def lora_folders() -> list[Path]:
+    """The WebUI's, where its Lora extension is on."""
     chosen = getattr(shared.cmd_opts, "lora_dir", None)
     return [Path(chosen)] if chosen else []
 

@@ -38,7 +38,11 @@ def register(_demo, app: FastAPI) -> None:
     """
     login = next((route.endpoint for route in app.routes if getattr(route, "path", None) == _LOGIN_OF_THE_PAGE), None)
     app.add_api_route(
-        _FOR_THE_PAGE, read_infotext, methods=["POST"], dependencies=[Depends(login)] * bool(login), tags=["AnimateDiff"]
+        _FOR_THE_PAGE,
+        read_infotext,
+        methods=["POST"],
+        dependencies=[Depends(login)] * bool(login),
+        tags=["AnimateDiff"],
     )
     guarded = next((route for route in app.routes if getattr(route, "path", None) == _OF_THE_API), None)
     if guarded is None:

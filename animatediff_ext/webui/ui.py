@@ -12,7 +12,7 @@ from animatediff_ext.inject import misfit
 from animatediff_ext.media import MediaError, probe
 from animatediff_ext.params import VIDEO_FORMATS
 from animatediff_ext.setting import Setting
-from animatediff_ext.webui import host, models, preview, summary
+from animatediff_ext.webui import get_models, host, models, preview, summary
 from animatediff_ext.webui.arguments import page_fields
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 from animatediff_ext.webui.gradio_versions import in_the_page
@@ -118,6 +118,7 @@ class Accordion:
         # javascript/checkpoint.js presses this too, when the checkpoint has changed
         lists = [model, self._built["second_model"]]
         refresh.click(fn=_refreshed, inputs=lists, outputs=[*lists, status], queue=False, show_progress=False)
+        get_models.section(self._prefix, _refreshed, inputs=lists, outputs=[*lists, status])
         for event in (model.change, self._built["enable"].change):
             event(fn=_status_with_hash, inputs=[model], outputs=[status], queue=False, show_progress=False)
         self._summary(duration)
@@ -220,7 +221,9 @@ def _status_with_hash(name: str | None) -> str:
 def _status(name: str | None, with_hash: bool = False) -> str:
     """One line on a motion module: its family, its hash, and whether it fits the checkpoint that is loaded."""
     if not name:
-        return _line(f"No motion module in {models.folders()[0]}: put one there and press 🔄.", good=False)
+        return _line(
+            f"No motion module in {models.folders()[0]}: get one below, or put one there and press 🔄.", good=False
+        )
     try:
         path = models.find(name)
         known = describe(path)
