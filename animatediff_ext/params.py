@@ -421,6 +421,26 @@ class Output(Checked):
         10, api="interp_x", kind=int, label="Interp X", elem_id="interp-x", minimum=1, maximum=100, infotext=True
     )
     request_id: str = setting("", api="request_id", kind=str, infotext=True)
+    gif_max_mb: float = setting(
+        0,
+        api="gif_max_mb",
+        kind=float,
+        label="GIF up to MB",
+        elem_id="gif-max-mb",
+        minimum=0,
+        maximum=1000,
+        info="0: any size; a GIF that would be larger gets fewer colours, then a smaller picture",
+    )
+    gif_max_width: int = setting(
+        0,
+        api="gif_max_width",
+        kind=int,
+        label="GIF up to width",
+        elem_id="gif-max-width",
+        minimum=0,
+        maximum=65_535,
+        info="in pixels; 0: any width",
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -465,6 +485,17 @@ class Animation(Checked):
     noise: Noise = Noise()
     free_init: FreeInit = FreeInit()
     image_to_video: ImageToVideo = ImageToVideo()
+
+    @property
+    def is_loop(self) -> bool:
+        """Of a resolved animation: whether its first frame follows its last one, as far as the motion goes.
+
+        *Closed loop* joins the ends of windows that move. A clip of one context has none; A plays it back.
+        """
+        context = self.context
+        if self.num_frames <= context.length:
+            return context.closed_loop == "A"
+        return context.schedule == "looped" or (context.schedule != "static" and context.closed_loop != "N")
 
     def resolved(self, num_frames: int | None = None) -> Animation:
         """The same with every "choose for me" replaced by what it means: 0 frames is one context."""

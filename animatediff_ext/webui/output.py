@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import io
 import tempfile
 from collections.abc import Iterator
@@ -10,13 +9,15 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from modules import images, shared
+from modules import shared
 from modules.processing import Processed
 from PIL.Image import Image
 
 from animatediff_ext.save import FILE_ORDER, save_animation
+from animatediff_ext.webui import names
 from animatediff_ext.webui.generation import Generation
 from animatediff_ext.webui.settings import encode_options
+from animatediff_ext.webui.upload import name_below, name_for_now, upload_videos
 
 _SHOWN_BY_A_BROWSER = ("GIF", "WEBP")
 """The gallery shows pictures; these move."""
@@ -27,11 +28,14 @@ _RETURNED = ("GIF", "MP4", "WEBP", "WEBM")
 
 @dataclass(frozen=True)
 class Video:
-    """One animation: its frames, the infotext and seed of the first one, and whether it came to its end."""
+    """One animation: which of the generation it is, its frames, the infotext, seed and prompt of the first one, and
+    whether it came to its end."""
 
+    number: int
     frames: list[Image]
     infotext: str
     seed: int
+    prompt: str
     complete: bool
 
 
@@ -51,6 +55,7 @@ def deliver(generation: Generation, processed: Processed) -> None:
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
     processed.index_of_first_image = 0
+    processed.comments = "".join(f"{comment}\n" for comment in generation.p.comments)  # it had those of before
 
 
 def _videos(generation: Generation, processed: Processed) -> Iterator[Video]:
@@ -63,10 +68,13 @@ def _videos(generation: Generation, processed: Processed) -> Iterator[Video]:
     frames = pictures[::every][: len(texts)]  # other scripts may have added theirs at the end
     length = len(frames) // num_videos  # other scripts may have taken frames out
     for i in range(num_videos):
+        first = i * generation.animation.num_frames
         yield Video(
+            number=i,
             frames=frames[i * length : (i + 1) * length],
             infotext=texts[i * length],
-            seed=processed.all_seeds[i * generation.animation.num_frames],
+            seed=processed.all_seeds[first],
+            prompt=processed.all_prompts[first],
             complete=not generation.interrupted[i],
         )
 
@@ -76,6 +84,7 @@ def _fill_gallery(generation: Generation, video: Video) -> list[Image]:
     keep = _is_kept(generation, video)
     formats = _formats(generation, keep) if keep else {*_SHOWN_BY_A_BROWSER} & {*generation.animation.output.formats}
     files = _write(generation, video, _stem(generation, video) if keep else _preview_stem(), formats)
+    _upload(generation, video, files, keep)
     moving = [files[name] for name in _SHOWN_BY_A_BROWSER if name in files]
     if not moving:
         moving = [_write(generation, video, _preview_stem(), {"WEBP"})["WEBP"]]
@@ -112,6 +121,7 @@ def _answer_api(generation: Generation, video: Video) -> list[Image]:
     formats = _formats(generation, keep)
     with nullcontext(_stem(generation, video)) if keep else _stem_for_now() as stem:
         files = _write(generation, video, stem, formats if keep else formats & set(_RETURNED))
+        _upload(generation, video, files, keep)
         answer: list[Image] = [FilePicture.of(video.frames[0], files[name]) for name in _RETURNED if name in files]
     if "Frame" in generation.animation.output.formats or not answer:
         answer += video.frames
@@ -131,17 +141,33 @@ def _formats(generation: Generation, keep: bool) -> set[str]:
 def _write(generation: Generation, video: Video, stem: Path, formats: set[str]) -> dict[str, Path]:
     comment = video.infotext if shared.opts.enable_pnginfo else ""
     return save_animation(
-        video.frames, stem, generation.animation, comment=comment, formats=formats, options=encode_options()
+        video.frames,
+        stem,
+        generation.animation,
+        comment=comment,
+        formats=formats,
+        options=encode_options(),
+        say=generation.p.comment,
     )
 
 
 def _stem(generation: Generation, video: Video) -> Path:
-    """``…/AnimateDiff/2024-01-31/00012-1234567-request``, as the old extension named its files."""
-    folder = Path(generation.p.outpath_samples) / "AnimateDiff" / datetime.date.today().isoformat()
-    folder.mkdir(parents=True, exist_ok=True)
-    number = images.get_next_sequence_number(str(folder), "")
-    request = generation.animation.output.request_id
-    return folder / "-".join(filter(None, [f"{number:05}", str(video.seed), request]))
+    named = names.Named(
+        number=video.number,
+        seed=video.seed,
+        prompt=video.prompt,
+        picture=video.frames[0],
+        request_id=generation.animation.output.request_id,
+    )
+    return names.new_stem(generation.p, named)
+
+
+def _upload(generation: Generation, video: Video, files: dict[str, Path], keep: bool) -> None:
+    """To the bucket of the settings; what was cut short only if the user wants that kept."""
+    p = generation.p
+    if video.complete or shared.opts.save_incomplete_images:
+        request = generation.animation.output.request_id
+        upload_videos(files, name_below(names.root(p)) if keep else name_for_now(video.seed, request), p.comment)
 
 
 def _preview_stem() -> Path:

@@ -83,6 +83,7 @@ def register() -> None:
     for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted, xyz.register):
         script_callbacks.remove_callbacks_for_function(function)
     script_callbacks.on_ui_settings(settings.on_ui_settings)
+    script_callbacks.on_before_ui(settings.on_ui_settings)  # with --nowebui settings are not asked for
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_infotext_pasted(infotext.pasted)
     script_callbacks.on_before_ui(xyz.register)

@@ -83,6 +83,9 @@ class Accordion:
         with gr.Row():
             self._radio("interp")
             self._number("interp_x")
+        with gr.Row():
+            self._number("gif_max_mb")
+            self._number("gif_max_width")
         with gr.Accordion("FreeInit Params", open=False):
             self._checkbox("freeinit_enable")
             self._dropdown("freeinit_filter")
