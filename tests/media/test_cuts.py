@@ -1,5 +1,7 @@
 """Where a scene ends."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def test_motion_is_no_cut_however_fast(step):
 
 def test_the_frames_of_a_clip_are_one_scene():
     frames = list(LazyClip(16))
-    assert not any(is_cut(one, other) for one, other in zip(frames, frames[1:], strict=False))
+    assert not any(is_cut(one, other) for one, other in itertools.pairwise(frames))
 
 
 @pytest.mark.parametrize("light", [0.7, 0.85, 1.2])
