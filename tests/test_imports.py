@@ -17,6 +17,7 @@ LAYERS = {  # package or file → what of ours it may import
     "params": {"setting"},
     "whole_file": set(),
     "infotext": {"setting", "params"},
+    "schema": {"setting", "params"},
     "motion": {"setting", "params"},
     "context": {"setting", "params"},
     "travel": {"setting", "params"},

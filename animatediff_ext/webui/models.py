@@ -59,11 +59,12 @@ def find(name: str) -> Path:
     raise AnimateDiffError(f"Motion module {name!r} was not found in {folders()[0]}: choose from {', '.join(known)}.")
 
 
-def short_hash(name: str, path: Path) -> str | None:
-    """First 8 digits of the SHA-256, as infotexts have it; None for a folder or where hashing is off."""
+def short_hash(name: str, path: Path, *, read: bool = True) -> str | None:
+    """First 8 digits of the SHA-256, as infotexts have it; None for a folder or where hashing is off. Without ``read``
+    also where the file would have to be read for it."""
     if path.is_dir():
         return None
-    digest = hashes.sha256(str(path), f"AnimateDiff/{name}")
+    digest = (hashes.sha256 if read else hashes.sha256_from_cache)(str(path), f"AnimateDiff/{name}")
     return digest[:8] if digest else None
 
 

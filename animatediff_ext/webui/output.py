@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from modules import shared
+from modules import images, shared
 from modules.processing import Processed
 from PIL.Image import Image
 
-from animatediff_ext.save import FILE_ORDER, save_animation
-from animatediff_ext.webui import names
+from animatediff_ext.save import FILE_ORDER, as_played, save_animation
+from animatediff_ext.webui import host, names, playing
 from animatediff_ext.webui.generation import Generation
 from animatediff_ext.webui.settings import encode_options
 from animatediff_ext.webui.upload import name_below, name_for_now, upload_videos
@@ -22,7 +25,8 @@ from animatediff_ext.webui.upload import name_below, name_for_now, upload_videos
 _SHOWN_BY_A_BROWSER = ("GIF", "WEBP")
 """The gallery shows pictures; these move."""
 TRAVEL_KEY = "AnimateDiff travel"
-_RETURNED = ("GIF", "MP4", "WEBP", "WEBM")
+COMMENTS_KEY = "AnimateDiff comments"
+RETURNED = ("GIF", "MP4", "WEBP", "WEBM")
 """What the API returns of the files."""
 
 
@@ -44,21 +48,29 @@ def deliver(generation: Generation, processed: Processed) -> None:
 
     Raises `MediaError` if a file cannot be written.
     """
-    videos = list(_videos(generation, processed))
+    videos = list(videos_in(generation, processed))
     if not videos:
         return
+    info: dict[str, Any] = {}  # in the answer's info alone: infotexts were made before
     shares = generation.prompt_shares() if generation.p.is_api else {}
-    if shares:  # in the answer's info; infotexts have the prompt itself
-        processed.extra_generation_params = {**processed.extra_generation_params, TRAVEL_KEY: shares}
+    if shares:
+        info[TRAVEL_KEY] = shares
     show = _answer_api if generation.p.is_api else _fill_gallery
     shown = [(item, video.infotext) for video in videos for item in show(generation, video)]
+    played = [item.plays for item, _ in shown if getattr(item, "plays", None)]
+    if played:
+        info[playing.KEY] = played
+    processed.extra_generation_params = {**processed.extra_generation_params, **info}
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
     processed.index_of_first_image = 0
     processed.comments = "".join(f"{comment}\n" for comment in generation.p.comments)  # it had those of before
+    if generation.p.is_api and generation.p.comments:  # the page shows them below the gallery; the API has no place
+        said = {COMMENTS_KEY: list(generation.p.comments)}
+        processed.extra_generation_params = {**processed.extra_generation_params, **said}
 
 
-def _videos(generation: Generation, processed: Processed) -> Iterator[Video]:
+def videos_in(generation: Generation, processed: Processed) -> Iterator[Video]:
     pictures = processed.images[processed.index_of_first_image :]
     texts = processed.infotexts[processed.index_of_first_image :]  # one for each frame
     num_videos = len(generation.interrupted)
@@ -83,14 +95,19 @@ def _fill_gallery(generation: Generation, video: Video) -> list[Image]:
     """The first frame, standing for the file that moves: the gallery serves that, other scripts still see a picture."""
     keep = _is_kept(generation, video)
     formats = _formats(generation, keep) if keep else {*_SHOWN_BY_A_BROWSER} & {*generation.animation.output.formats}
-    files = _write(generation, video, _stem(generation, video) if keep else _preview_stem(), formats)
+    files = _write(generation, video, _stem(generation, video) if keep else preview_stem(), formats)
     _upload(generation, video, files, keep)
-    moving = [files[name] for name in _SHOWN_BY_A_BROWSER if name in files]
-    if not moving:
-        moving = [_write(generation, video, _preview_stem(), {"WEBP"})["WEBP"]]
     picture = video.frames[0].copy()
-    picture.already_saved_as = str(moving[0])
+    moving = stand_in(files, partial(_write, generation, video))
+    picture.already_saved_as = str(moving)
+    picture.plays = playing.entry(moving, files, as_played(video.frames, generation.animation)[1])
     return [picture]
+
+
+def stand_in(files: Mapping[str, Path], write: Callable[[Path, set[str]], dict[str, Path]]) -> Path:
+    """What moves in the gallery for a clip: one of its files, or else a WebP that is made for it."""
+    moving = [files[name] for name in _SHOWN_BY_A_BROWSER if name in files]
+    return moving[0] if moving else write(preview_stem(), {"WEBP"})["WEBP"]
 
 
 class FilePicture(Image):
@@ -119,10 +136,10 @@ def _answer_api(generation: Generation, video: Video) -> list[Image]:
     """The files, then single frames if they were asked for or if there is nothing else to return."""
     keep = _is_kept(generation, video)
     formats = _formats(generation, keep)
-    with nullcontext(_stem(generation, video)) if keep else _stem_for_now() as stem:
-        files = _write(generation, video, stem, formats if keep else formats & set(_RETURNED))
+    with nullcontext(_stem(generation, video)) if keep else stem_for_now() as stem:
+        files = _write(generation, video, stem, formats if keep else formats & set(RETURNED))
         _upload(generation, video, files, keep)
-        answer: list[Image] = [FilePicture.of(video.frames[0], files[name]) for name in _RETURNED if name in files]
+        answer: list[Image] = [FilePicture.of(video.frames[0], files[name]) for name in RETURNED if name in files]
     if "Frame" in generation.animation.output.formats or not answer:
         answer += video.frames
     return answer
@@ -170,22 +187,21 @@ def _upload(generation: Generation, video: Video, files: dict[str, Path], keep: 
         upload_videos(files, name_below(names.root(p)) if keep else name_for_now(video.seed, request), p.comment)
 
 
-def _preview_stem() -> Path:
+def stem_in(folder: str, basename: str, *parts: str) -> Path:
+    """The next number's in the folder of today, behind ``basename`` and before ``parts``."""
+    today = Path(folder) / "AnimateDiff" / datetime.date.today().isoformat()
+    today.mkdir(parents=True, exist_ok=True)
+    number = images.get_next_sequence_number(str(today), basename)
+    return today / "-".join(filter(None, [basename, f"{number:05}", *parts]))
+
+
+def preview_stem() -> Path:
     """In a folder for what only the gallery shows; it is cleaned as the system cleans its temporary files."""
-    return Path(tempfile.mkdtemp(prefix="animatediff-", dir=_temporary_folder())) / "animation"
+    return Path(tempfile.mkdtemp(prefix="animatediff-", dir=host.temporary_folder())) / "animation"
 
 
 @contextmanager
-def _stem_for_now() -> Iterator[Path]:
+def stem_for_now() -> Iterator[Path]:
     """In a folder that goes again: nothing stays on the disk of a service that asked for nothing to be saved."""
-    with tempfile.TemporaryDirectory(prefix="animatediff-", dir=_temporary_folder()) as folder:
+    with tempfile.TemporaryDirectory(prefix="animatediff-", dir=host.temporary_folder()) as folder:
         yield Path(folder) / "animation"
-
-
-def _temporary_folder() -> Path | None:
-    """The one of the settings, or the system's."""
-    if not shared.opts.temp_dir:
-        return None
-    folder = Path(shared.opts.temp_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

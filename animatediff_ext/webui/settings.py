@@ -53,6 +53,10 @@ def _models_and_names() -> None:
         "{date}/{number}-{seed}"
     )
 
+    _add("animatediff_moving_grids", True, "Grids of X/Y/Z plots move", gr.Checkbox).info(
+        "in the formats of the animations; off, they show the first frames"
+    )
+
 
 def _encoders() -> None:
     presets = ["", "veryslow", "slower", "slow", "medium", "fast", "faster", "veryfast", "superfast", "ultrafast"]

@@ -12,6 +12,7 @@ import torch
 from animatediff_ext.formats import load_motion_module, save_motion_module
 from tests.models.motion import motion_config, random_motion
 from tests.webui import host as stub
+from tests.webui.browser import chromium
 from tests.webui.host.weights import give_back
 
 
@@ -73,6 +74,12 @@ def host(stub_modules, motion_modules, tmp_path, monkeypatch):
     yield host
     give_back(model.model.diffusion_model, model.sd_checkpoint_info.widths)
     assert [problem for problem in host.errors.reports if "of another script" not in str(problem)] == []
+
+
+@pytest.fixture
+def browser(tmp_path):
+    with chromium(tmp_path / "profile") as browser:
+        yield browser
 
 
 @pytest.fixture
