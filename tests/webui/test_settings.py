@@ -105,4 +105,5 @@ def test_registering_again_leaves_one_callback_of_each(host):
         "app_started": 1,
         "cfg_denoiser": 1,
         "infotext_pasted": 1,
+        "script_unloaded": 1,
     }
