@@ -512,6 +512,28 @@ class Output(Checked):
         kind=str,
         infotext=True,
     )
+    gif_max_mb: float = setting(
+        0,
+        api="gif_max_mb",
+        unit="MB of a million bytes",
+        kind=float,
+        label="GIF up to MB",
+        elem_id="gif-max-mb",
+        minimum=0,
+        maximum=1000,
+        info="0: any size; a GIF that would be larger gets fewer colours, then a smaller picture",
+    )
+    gif_max_width: int = setting(
+        0,
+        api="gif_max_width",
+        unit="pixels",
+        kind=int,
+        label="GIF up to width",
+        elem_id="gif-max-width",
+        minimum=0,
+        maximum=65_535,
+        info="in pixels; 0: any width",
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -593,6 +615,19 @@ class Animation(Checked):
             raise SettingsError(
                 "Old numerics (old_numerics) has windows only, but Long clips is 'views': set that to auto or windows."
             )
+
+    @property
+    def is_loop(self) -> bool:
+        """Of a resolved animation: whether its first frame follows its last one, as far as the motion goes.
+
+        *Closed loop* joins the ends of windows that move. A clip of one context has none; A plays it back.
+        """
+        context = self.context
+        if self.num_frames <= context.length:
+            return context.closed_loop == "A"
+        if self.old_numerics:
+            return context.closed_loop != "N"
+        return context.schedule == "looped" or (context.schedule != "static" and context.closed_loop != "N")
 
     def resolved(self, num_frames: int | None = None) -> Animation:
         """The same with every "choose for me" replaced by what it means: 0 frames is one context."""

@@ -11,6 +11,7 @@ from animatediff_ext.media.interpolate import interpolated
 from animatediff_ext.media.options import EncodeOptions
 from animatediff_ext.media.pick import frame_times, frames_at, timeline_of
 from animatediff_ext.media.read import ClipInfo, pictures_in, probe, read_comment, read_frames
+from animatediff_ext.media.small_gif import GifLimits, write_small_gif
 from animatediff_ext.media.source import kind_of
 from animatediff_ext.media.timeline import Timeline
 from animatediff_ext.media.write import ENDINGS, WRITERS, check_formats
@@ -20,6 +21,7 @@ __all__ = [
     "WRITERS",
     "ClipInfo",
     "EncodeOptions",
+    "GifLimits",
     "MediaError",
     "Timeline",
     "check_formats",
@@ -32,4 +34,5 @@ __all__ = [
     "read_comment",
     "read_frames",
     "timeline_of",
+    "write_small_gif",
 ]

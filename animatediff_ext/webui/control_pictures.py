@@ -15,6 +15,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,7 @@ class Stage:
     def __init__(self):
         self._folder: tempfile.TemporaryDirectory | None = None
         self._number = itertools.count()
+        self._to_remove: list[Path] = []
 
     def folder(self) -> Path:
         """A new, empty one."""
@@ -90,6 +92,9 @@ class Stage:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+        for folder in self._to_remove:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._to_remove = []
 
     def frames(self, path: str, name: str, limit: int | None) -> list[Path]:
         """The pictures of a folder where they are, or the frames of a video as files: at most ``limit`` of these.
@@ -100,13 +105,24 @@ class Stage:
         try:
             if kind_of(path) == "folder":
                 return pictures_in(Path(path))
-            return self.written(itertools.islice(read_frames(path), limit))
+            return self.written(itertools.islice(read_frames(path), limit), self._folder_of(path))
         except MediaError as problem:
             raise AnimateDiffError(f"{name}: {problem}") from problem
 
-    def written(self, pictures: Iterable[np.ndarray | Image.Image]) -> list[Path]:
-        """One PNG for each, hardly packed: they are read once and removed."""
-        folder, files = self.folder(), []
+    def _folder_of(self, video: str) -> Path:
+        """For its frames: in the folder of the settings, where they stay unless the settings say otherwise."""
+        chosen = host.setting("animatediff_frame_extract_path")
+        if not chosen:
+            return self.folder()
+        folder = Path(chosen).expanduser() / f"{Path(video).stem}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True)
+        if host.setting("animatediff_frame_extract_remove"):
+            self._to_remove.append(folder)
+        return folder
+
+    def written(self, pictures: Iterable[np.ndarray | Image.Image], folder: Path | None = None) -> list[Path]:
+        """One PNG for each, hardly packed: they are read once and mostly removed."""
+        folder, files = folder or self.folder(), []
         for number, picture in enumerate(pictures):
             if isinstance(picture, np.ndarray):
                 picture = Image.fromarray(picture)

@@ -17,9 +17,10 @@ from modules.processing import Processed
 from PIL.Image import Image
 
 from animatediff_ext.save import FILE_ORDER, as_played, save_animation
-from animatediff_ext.webui import host, playing
+from animatediff_ext.webui import host, names, playing
 from animatediff_ext.webui.generation import Generation
 from animatediff_ext.webui.settings import encode_options
+from animatediff_ext.webui.upload import name_below, name_for_now, upload_videos
 
 _SHOWN_BY_A_BROWSER = ("GIF", "WEBP")
 """The gallery shows pictures; these move."""
@@ -31,11 +32,14 @@ RETURNED = ("GIF", "MP4", "WEBP", "WEBM")
 
 @dataclass(frozen=True)
 class Video:
-    """One animation: its frames, the infotext and seed of the first one, and whether it came to its end."""
+    """One animation: which of the generation it is, its frames, the infotext, seed and prompt of the first one, and
+    whether it came to its end."""
 
+    number: int
     frames: list[Image]
     infotext: str
     seed: int
+    prompt: str
     complete: bool
 
 
@@ -60,6 +64,7 @@ def deliver(generation: Generation, processed: Processed) -> None:
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
     processed.index_of_first_image = 0
+    processed.comments = "".join(f"{comment}\n" for comment in generation.p.comments)  # it had those of before
     if generation.p.is_api and generation.p.comments:  # the page shows them below the gallery; the API has no place
         said = {COMMENTS_KEY: list(generation.p.comments)}
         processed.extra_generation_params = {**processed.extra_generation_params, **said}
@@ -75,10 +80,13 @@ def videos_in(generation: Generation, processed: Processed) -> Iterator[Video]:
     frames = pictures[::every][: len(texts)]  # other scripts may have added theirs at the end
     length = len(frames) // num_videos  # other scripts may have taken frames out
     for i in range(num_videos):
+        first = i * generation.animation.num_frames
         yield Video(
+            number=i,
             frames=frames[i * length : (i + 1) * length],
             infotext=texts[i * length],
-            seed=processed.all_seeds[i * generation.animation.num_frames],
+            seed=processed.all_seeds[first],
+            prompt=processed.all_prompts[first],
             complete=not generation.interrupted[i],
         )
 
@@ -88,6 +96,7 @@ def _fill_gallery(generation: Generation, video: Video) -> list[Image]:
     keep = _is_kept(generation, video)
     formats = _formats(generation, keep) if keep else {*_SHOWN_BY_A_BROWSER} & {*generation.animation.output.formats}
     files = _write(generation, video, _stem(generation, video) if keep else preview_stem(), formats)
+    _upload(generation, video, files, keep)
     picture = video.frames[0].copy()
     moving = stand_in(files, partial(_write, generation, video))
     picture.already_saved_as = str(moving)
@@ -129,6 +138,7 @@ def _answer_api(generation: Generation, video: Video) -> list[Image]:
     formats = _formats(generation, keep)
     with nullcontext(_stem(generation, video)) if keep else stem_for_now() as stem:
         files = _write(generation, video, stem, formats if keep else formats & set(RETURNED))
+        _upload(generation, video, files, keep)
         answer: list[Image] = [FilePicture.of(video.frames[0], files[name]) for name in RETURNED if name in files]
     if "Frame" in generation.animation.output.formats or not answer:
         answer += video.frames
@@ -148,13 +158,33 @@ def _formats(generation: Generation, keep: bool) -> set[str]:
 def _write(generation: Generation, video: Video, stem: Path, formats: set[str]) -> dict[str, Path]:
     comment = video.infotext if shared.opts.enable_pnginfo else ""
     return save_animation(
-        video.frames, stem, generation.animation, comment=comment, formats=formats, options=encode_options()
+        video.frames,
+        stem,
+        generation.animation,
+        comment=comment,
+        formats=formats,
+        options=encode_options(),
+        say=generation.p.comment,
     )
 
 
 def _stem(generation: Generation, video: Video) -> Path:
-    """``…/AnimateDiff/2024-01-31/00012-1234567-request``, as the old extension named its files."""
-    return stem_in(generation.p.outpath_samples, "", str(video.seed), generation.animation.output.request_id)
+    named = names.Named(
+        number=video.number,
+        seed=video.seed,
+        prompt=video.prompt,
+        picture=video.frames[0],
+        request_id=generation.animation.output.request_id,
+    )
+    return names.new_stem(generation.p, named)
+
+
+def _upload(generation: Generation, video: Video, files: dict[str, Path], keep: bool) -> None:
+    """To the bucket of the settings; what was cut short only if the user wants that kept."""
+    p = generation.p
+    if video.complete or shared.opts.save_incomplete_images:
+        request = generation.animation.output.request_id
+        upload_videos(files, name_below(names.root(p)) if keep else name_for_now(video.seed, request), p.comment)
 
 
 def stem_in(folder: str, basename: str, *parts: str) -> Path:

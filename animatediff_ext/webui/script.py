@@ -116,6 +116,7 @@ def register() -> None:
     batch.take_over()
     script_callbacks.on_script_unloaded(unregister)
     script_callbacks.on_ui_settings(settings.on_ui_settings)
+    script_callbacks.on_before_ui(settings.on_ui_settings)  # with --nowebui settings are not asked for
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_infotext_pasted(infotext.pasted)
     for function in before_ui:

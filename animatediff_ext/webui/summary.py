@@ -56,6 +56,8 @@ def idle_fields(animation: Animation) -> Iterator[tuple[str, str]]:
         yield "interp_x", "no effect: Frame Interpolation is Off"
     if not _LOOPING & {*output.formats}:
         yield "loop_number", "no effect: only GIF and WEBP files have it"
+    if "GIF" not in output.formats:
+        yield from ((name, "no effect: no GIF is made") for name in ("gif_max_mb", "gif_max_width"))
     if animation.noise.kind != "mixed":
         yield "noise_share", f"no effect: Noise is {animation.noise.kind}"
     if not animation.motion.second_module:

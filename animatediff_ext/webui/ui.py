@@ -93,6 +93,9 @@ class Accordion:
         with gr.Accordion("More frames", open=False), gr.Row():
             self._radio("interp")
             self._number("interp_x")
+        with gr.Accordion("Smaller GIFs", open=False), gr.Row():
+            self._number("gif_max_mb")
+            self._number("gif_max_width")
         with gr.Accordion("Video source", open=False):
             source = self._fields["video_source"]
             self._built["video_source"] = gr.Video(label=source.label, elem_id=self._id(source))

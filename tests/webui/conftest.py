@@ -68,6 +68,7 @@ def host(stub_modules, motion_modules, tmp_path, monkeypatch):
     host = stub.Host(tmp_path / "outputs", motion_modules)
     monkeypatch.setattr(host.webui("models"), "load_motion_module", lambda path: _read(path, path.stat().st_mtime_ns))
     host.output.mkdir()
+    host.shared.config_filename = str(tmp_path / "config.json")
     host.temporary = temporary
     model = host.shared.sd_model
     yield host

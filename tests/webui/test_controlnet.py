@@ -174,6 +174,17 @@ def test_a_video_guides_all_units_without_a_picture(cn, tmp_path, argument):
     cn.nothing_stays()
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_the_frames_of_a_video_stay_where_the_user_wants_them(cn, tmp_path, removed):
+    cn.host.opts.data["animatediff_frame_extract_path"] = str(tmp_path / "extracted")
+    cn.host.opts.data["animatediff_frame_extract_remove"] = removed
+    cn.generate({"video_source": gif(tmp_path / "clip.gif", range(9))}, {"enabled": True})
+    check_every_row(cn, 4, ["canny"])
+    found = [path.name for path in (tmp_path / "extracted").glob("clip-*/*.png")]
+    assert sorted(found) == ([] if removed else [f"{number:06}.png" for number in range(4)])
+    cn.nothing_stays()
+
+
 def test_no_more_of_a_video_is_read_than_needed(cn, tmp_path, monkeypatch):
     read = []
 

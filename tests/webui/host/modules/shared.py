@@ -7,6 +7,7 @@ import torch
 device = torch.device("cpu")
 cmd_opts = SimpleNamespace(lora_dir=None, api_auth=None)
 no_hashing = False
+config_filename = ""  # of each test, by its fixture
 demo = SimpleNamespace(temp_file_sets=[set()])
 
 
@@ -14,11 +15,13 @@ class OptionInfo:
     def __init__(self, default=None, label="", component=None, component_args=None, section=None):
         self.default, self.label, self.component = default, label, component
         self.component_args, self.section = component_args, section
+        self.comment_after, self.onchange = "", None
 
     def link(self, _label, _url):
         return self
 
-    def info(self, _text):
+    def info(self, text):
+        self.comment_after += text
         return self
 
     def needs_reload_ui(self):
@@ -27,6 +30,7 @@ class OptionInfo:
 
 _DEFAULTS = {
     "batch_cond_uncond": True,
+    "directories_filename_pattern": "[date]",
     "enable_pnginfo": True,
     "grid_save": False,
     "img2img_batch_show_results_limit": 32,
@@ -35,8 +39,10 @@ _DEFAULTS = {
     "pad_cond_uncond": False,
     "return_mask": False,
     "return_mask_composite": False,
-    "samples_save": True,
     "samples_filename_pattern": "",
+    "samples_save": True,
+    "save_images_add_number": True,
+    "save_images_replace_action": "Replace",
     "save_incomplete_images": False,
     "save_to_dirs": True,
     "sd_model_checkpoint": "base",
@@ -69,6 +75,12 @@ class Options:
             self.data[name] = value
         else:
             super().__setattr__(name, value)
+
+    def set(self, name, value):
+        """As *Apply settings* and the API do."""
+        self.data[name] = value
+        if self.data_labels[name].onchange is not None:
+            self.data_labels[name].onchange()
 
     def add_option(self, name, info):
         self.data_labels[name] = info
