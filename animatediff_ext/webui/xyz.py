@@ -10,12 +10,14 @@ from typing import Any
 
 from modules import scripts
 
+from animatediff_ext.direct import Director, loras_of
 from animatediff_ext.infotext import value_said
 from animatediff_ext.media import MediaError
 from animatediff_ext.media.source import opened_picture
-from animatediff_ext.params import SETTINGS
+from animatediff_ext.params import SETTINGS, from_api
 from animatediff_ext.setting import Setting, SettingsError
 from animatediff_ext.webui import models
+from animatediff_ext.webui.errors import AnimateDiffError
 
 PREFIX = "[AnimateDiff] "
 _OLD_LABELS = {
@@ -88,11 +90,19 @@ def _confirmed(known: Setting) -> Callable[[Any, list], None]:
     def confirm(_p, values: list) -> None:
         try:
             for value in values:
-                _value(known, value)
+                _check_what_travels(known, _value(known, value))
         except (MediaError, OSError, SettingsError) as problem:
-            raise RuntimeError(str(problem)) from problem
+            raise AnimateDiffError(str(problem)) from problem
 
     return confirm
+
+
+def _check_what_travels(known: Setting, value: Any) -> None:
+    """Texts of numbers that travel are otherwise read when an animation begins. Raises `SettingsError`."""
+    if known.path.startswith("motion.") and known.kind is str and not known.choices:
+        animation = from_api({known.api: value})[0].resolved()
+        Director(animation)
+        loras_of(animation)
 
 
 def _choices(known: Setting) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def test_formats_and_pictures_are_axes_too(host, axes, tmp_path):
     assert host.files() == ["AnimateDiff/00000-7-a-1.gif", "AnimateDiff/00000-7-a-1.mp4"]
     options["[AnimateDiff] Save format"].apply(p, "Frame", [])
     assert not same(host.run(p).images, plain), "the last frame counts"
-    with pytest.raises(RuntimeError, match=r"nothing\.png"):
+    with pytest.raises(host.error, match=r"nothing\.png"):
         options["[AnimateDiff] Last frame"].confirm(None, [str(tmp_path / "nothing.png")])
 
 
@@ -90,7 +90,23 @@ def test_motion_modules_change_as_seldom_as_possible(axes):
     }
 
 
-def test_a_value_that_cannot_be_is_said_before_the_plot_begins(axes):
+def test_a_value_that_cannot_be_is_said_before_the_plot_begins(host, axes):
     options, _ = axes
-    with pytest.raises(RuntimeError, match="FPS"):
+    with pytest.raises(host.error, match="FPS"):
         options["[AnimateDiff] FPS"].confirm(None, [8, -1])
+
+
+@pytest.mark.parametrize(
+    ("label", "right", "wrong", "words"),
+    [
+        ("Motion effect", "0: 0, 100%: 1", "banana", "'banana'"),
+        ("Effect over sampling", "0%: 1, 50%: 0", "3: 1", "key at 3"),
+        ("Effect in blocks", "mid: 0", "left 3: 1", "'left 3: 1'"),
+        ("Motion LoRAs", "zoom @ 0%: 1, 60%: 0", "zoom @ 8: 1", "key at 8"),
+    ],
+)
+def test_a_text_that_cannot_be_read_is_said_then_too(host, axes, label, right, wrong, words):
+    confirm = axes[0][f"[AnimateDiff] {label}"].confirm
+    confirm(None, [right])
+    with pytest.raises(host.error, match=words):
+        confirm(None, [right, wrong])
