@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 TIME_IS_OVER = 124  # as of timeout(1)
 _PDEATHSIG, _CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _DUMP_S, _DRAIN_S = 5, 5
+_STOPS = [signal.SIGTERM, signal.SIGINT] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
 
 
 def end_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
@@ -105,14 +105,15 @@ def main(arguments: list[str]) -> int:
     dump = arguments[0] == "--dump"
     seconds, *command = arguments[dump:]
     parent = os.getppid()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _STOPS:
         signal.signal(number, _stopped)
     ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1)
     end_with_parent(signal.SIGTERM)
     if os.getppid() != parent:  # it ended before the line above
         return 128 + signal.SIGTERM
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    import resource  # which Windows has not
 
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pipes = [os.pipe() for _ in range(2)]
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=pipes[0][1], stderr=pipes[1][1], start_new_session=True
@@ -137,9 +138,11 @@ def main(arguments: list[str]) -> int:
             while below(os.getpid()) and time.monotonic() < deadline:
                 time.sleep(0.02)
     finally:
+        for number in _STOPS:
+            signal.signal(number, signal.SIG_IGN)
         _end_all()
-    for copier in copiers:
-        copier.join(_DRAIN_S)
+        for copier in copiers:
+            copier.join(_DRAIN_S)
     return status
 
 

@@ -193,9 +193,12 @@ class Command:
         return self
 
     def __exit__(self, *_exception) -> None:
-        for process in self._processes:
-            process.end()
+        self.end()
         shutil.rmtree(self._folder)
+
+    def end(self) -> None:
+        while self._processes:
+            self._processes.pop().end()
 
     @property
     def out(self) -> str:

@@ -95,14 +95,19 @@ def become(command: dict) -> None:
     sys.argv = ["animatediff_ext", *command["words"]]
 
 
-if __name__ == "__main__":
+def run(channel: socket.socket) -> None:
+    """Serve; in the process of a command, be that."""
     end_with_parent()
-    gc.freeze()
-    # Descriptor 0 is the socket alone: a command gets another one there.
-    connection = os.dup(0)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    command = serve(socket.socket(fileno=connection))
+    command = serve(channel)
     if command is not None:
         become(command)
         module, _, function = command["called"].partition(":")
         sys.exit(getattr(importlib.import_module(module), function)(command["words"]))
+
+
+if __name__ == "__main__":
+    gc.freeze()
+    # Descriptor 0 is the socket alone: a command gets another one there.
+    connection = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    run(socket.socket(fileno=connection))
