@@ -1,11 +1,11 @@
 """Who may import whom (the table in README.md), held by walking the syntax trees, lazy imports included."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.command_line import python
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "animatediff_ext"
@@ -123,5 +123,5 @@ for name in {names!r}:
 assert threading.active_count() == before and torch.nn.Linear.forward is linear
 print(*sorted({{"av", "diffusers", "transformers", "gradio", "modules", "huggingface_hub"}} & set(sys.modules)))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = python("-c", code)
     assert done.stdout.strip() == ""

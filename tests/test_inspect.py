@@ -1,14 +1,13 @@
 """The command line on files: inspect and convert."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from animatediff_ext.__main__ import main
 from animatediff_ext.formats import load_motion_module, save_motion_module, sha256
+from tests.command_line import python
 from tests.formats.building import assert_equal
 from tests.models.motion import motion_config, random_motion
 
@@ -93,15 +92,14 @@ def test_help_lists_the_commands_and_imports_nothing_slow():
         "try: main(['--help'])\n"
         "except SystemExit: print('slow' if 'torch' in sys.modules else 'quick')"
     )
-    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    text = python("-c", code).stdout
     assert "inspect" in text
     assert "convert" in text
     assert text.endswith("quick\n")
 
 
 def test_it_runs_as_a_module(module):
-    command = [sys.executable, "-m", "animatediff_ext", "inspect", str(module), "gone.ckpt"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = python("-m", "animatediff_ext", "inspect", module, "gone.ckpt", check=False)
     assert done.returncode == 1
     assert "AnimateDiff v2" in done.stdout
     assert "gone.ckpt is not there" in done.stderr

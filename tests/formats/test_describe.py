@@ -1,14 +1,13 @@
 """What is said of a file without reading it."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from animatediff_ext.formats import describe, load_motion_module, save_motion_adapter, save_motion_module
 from animatediff_ext.motion import FAMILIES
+from tests.command_line import python
 from tests.formats.building import IMAGE_LAYERS, prefixed, toy, weights, without_tables, write
 
 
@@ -80,7 +79,7 @@ def test_describing_reads_the_header_alone(tmp_path):
         "memory = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = memory(); [describe(path) for path in sys.argv[1:]]; print(memory() - before)"
     )
-    grown = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True)
+    grown = python("-c", code, *paths)
     assert int(grown.stdout) < 100_000  # kB
     for path in paths:
         path.unlink()
@@ -89,4 +88,4 @@ def test_describing_reads_the_header_alone(tmp_path):
 def test_importing_formats_brings_no_host_and_no_diffusers():
     hosts = ("diffusers", "transformers", "gradio", "modules")
     code = f"import sys, animatediff_ext.formats; print([name for name in {hosts} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert python("-c", code).stdout == "[]\n"

@@ -89,13 +89,13 @@ def small_disk(tmp_path_factory):
     folder = tmp_path_factory.mktemp("disk")
     mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
     try:
-        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        mounted = subprocess.run(mount, capture_output=True, check=False, timeout=20).returncode == 0
     except OSError:
         mounted = False
     if not mounted:
         pytest.skip("a small disk can be mounted only by root")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", str(folder)], check=True, timeout=20)
 
 
 @pytest.mark.parametrize("format", ALL_FORMATS)

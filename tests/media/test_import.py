@@ -1,6 +1,4 @@
-import subprocess
-import sys
-from pathlib import Path
+from tests.command_line import python
 
 PROGRAM = """
 import sys, time
@@ -12,9 +10,7 @@ print(time.perf_counter() - start, *sorted({"av", "imageio", "torch", "gradio", 
 
 
 def test_importing_the_package_is_cheap_and_brings_no_codec_in():
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
-    )
+    done = python("-c", PROGRAM)
     seconds, *brought_in = done.stdout.split()
     assert brought_in == []
     assert float(seconds) < 0.1

@@ -3,16 +3,15 @@
 Linux only: ``resource.getrusage`` would do elsewhere, but it starts at the peak of the process that forked this one.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.command_line import python
+
 STATUS = Path("/proc/self/status")
 pytestmark = pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read the way of Linux")
 
-ROOT = Path(__file__).parents[2]
 NUM_FRAMES = (90, 90, 570)  # 90 is more than any encoder looks ahead; the first run warms up the allocator
 HEIGHT, WIDTH = 128, 128
 KEPT_KB = (NUM_FRAMES[-1] - NUM_FRAMES[0]) * HEIGHT * WIDTH * 3 // 1024
@@ -50,8 +49,7 @@ KEEP = "kept = list(clip)"
 def growth_kb(work: str, what: str, folder: Path) -> int:
     program = PROGRAM.replace("{work}", work)
     numbers = [HEIGHT, WIDTH, *NUM_FRAMES]
-    command = [sys.executable, "-c", program, str(folder), what, *map(str, numbers)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = python("-c", program, folder, what, *numbers)
     _, short, long = map(int, done.stdout.split())
     return long - short
 

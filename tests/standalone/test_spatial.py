@@ -1,9 +1,5 @@
 """What the image model's parts compute, against transformers and diffusers called directly."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +10,7 @@ from animatediff_ext.params import Animation
 from animatediff_ext.standalone import Conditioning, load_spatial_model
 from animatediff_ext.standalone.sampling import IMAGE_SCHEDULE, SAMPLERS, animate, seeded_frames
 from animatediff_ext.standalone.spatial import FRAMES_AT_ONCE
+from tests.command_line import python
 from tests.models.spatial import vae, write_file
 
 LONG = "red cat " * 60  # 120 tokens
@@ -200,13 +197,7 @@ def test_fingerprints_are_the_same_in_another_process(models, loaded):
         "import sys; from animatediff_ext.standalone import load_spatial_model; m = load_spatial_model(sys.argv[1]); "
         "print(m.text_fingerprint, m.vae_fingerprint)"
     )
-    printed = subprocess.run(
-        [sys.executable, "-c", code, models["SD 1.5"][0]],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"PYTHONHASHSEED": "1"},
-    ).stdout.split()
+    printed = python("-c", code, models["SD 1.5"][0], variables={"PYTHONHASHSEED": "1"}).stdout.split()
     assert printed == [loaded["SD 1.5"].text_fingerprint, loaded["SD 1.5"].vae_fingerprint]
 
 

@@ -1,12 +1,14 @@
 """The toy world is made in parts that go on where they stopped, and its files are like any other's."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from einops import rearrange
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
@@ -37,19 +39,27 @@ TINY = Recipe(
     num_videos=4,
     num_zooms=4,
     num_chalks=16,
-    adapter_steps=2,
-    motion_steps=2,
-    zoom_steps=2,
-    chalk_steps=2,
+    adapter_steps=1,
+    motion_steps=1,
+    zoom_steps=1,
+    chalk_steps=1,
 )
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A toy world that has learnt next to nothing."""
-    folder = tmp_path_factory.mktemp("toy")
-    build(TINY, folder / "work", folder / "toy", say=lambda _: None)
+def made(tmp_path_factory, worker_id):
+    """A toy world that has learnt next to nothing, once for the processes of pytest-xdist: do not change it."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / "toy world"
+    with FileLock(f"{folder}.lock", timeout=200):
+        build(TINY, folder / "work", folder / "toy", say=lambda _: None)  # what is there is not made again
     return folder
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    """A toy world that may be changed, with what its building left."""
+    return Path(shutil.copytree(made, tmp_path / "copy"))
 
 
 def test_every_file_is_made(made):
@@ -63,13 +73,13 @@ def test_what_is_there_is_not_made_again(made):
     assert before == {path: path.stat().st_mtime_ns for path in (made / "toy").glob("*.safetensors")}
 
 
-def test_only_what_is_missing_is_made_and_it_is_the_same(made):
+def test_only_what_is_missing_is_made_and_it_is_the_same(copied):
     """Also where its training has long been finished."""
-    paths = [made / "toy" / name for name in (DUSK, MOTION)]
+    paths = [copied / "toy" / name for name in (DUSK, MOTION)]
     before = [load_file(path) for path in paths]
     for path in paths:
         path.unlink()
-    build(TINY, made / "work", made / "toy", say=lambda _: None)
+    build(TINY, copied / "work", copied / "toy", say=lambda _: None)
     for one, path in zip(before, paths, strict=True):
         again = load_file(path)
         assert all(torch.equal(tensor, again[name]) for name, tensor in one.items())

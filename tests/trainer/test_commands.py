@@ -1,7 +1,6 @@
 """The command line of the trainer, as its user meets it."""
 
 import dataclasses
-import subprocess
 import sys
 
 import pytest
@@ -11,7 +10,7 @@ from animatediff_ext.motion import FAMILIES
 from animatediff_ext.trainer.config import SECTIONS, TRAINABLE_FAMILIES, Config, options
 from animatediff_ext.trainer.config_file import STAGES, as_text, commented, config_of, flat_values, read_config
 from animatediff_ext.trainer.error import TrainError
-from tests.command_line import environment
+from tests.command_line import python
 
 SHOWN = {"validate__every": 1, "validate__prompts": '["a cat"]'}
 
@@ -214,14 +213,14 @@ def test_help_needs_neither_torch_nor_diffusers(tmp_path):
         "import sys; from animatediff_ext.__main__ import _parser; _parser(); "
         "print({'torch', 'diffusers'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    done = python("-c", code)
     assert done.stdout.strip() == "set()"
 
 
 def test_a_missing_package_says_what_to_install(runs):
     code = "import sys; sys.modules['diffusers'] = None; from animatediff_ext.__main__ import main; sys.exit(main())"
     words = ["train", "motion", *runs.words()]
-    done = subprocess.run([sys.executable, "-c", code, *words], env=environment(), capture_output=True, text=True)
+    done = python("-c", code, *words, check=False)
     assert done.returncode == 1
     assert "training needs the package diffusers: `pip install" in done.stderr
     assert "Traceback" not in done.stderr

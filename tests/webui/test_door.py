@@ -2,13 +2,13 @@
 
 import importlib.util
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.command_line import python
 from tests.webui.host import MODULES
 
 ROOT = Path(__file__).parents[2]
@@ -61,5 +61,5 @@ import runpy
 runpy.run_path({str(ROOT / "scripts" / "animatediff.py")!r})
 print(*sorted(set({heavy!r}) & (set(sys.modules) - before)))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/")
+    done = python("-c", program, cwd="/")
     assert done.stdout.split() == []

@@ -165,6 +165,7 @@ def served(host):
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, show_api=False, show_error=True
     )
     yield url, received
+    blocks.server.force_exit = True  # else it waits, for ever, for a browser that keeps a connection
     blocks.close(verbose=False)
 
 

@@ -1,7 +1,7 @@
 import errno
-import multiprocessing
 import os
 import pickle
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,6 +11,7 @@ from animatediff_ext import whole_file
 from animatediff_ext.trainer.data import Bucket, TensorCache, latents_key, text_key
 from animatediff_ext.trainer.data.catalogue import Catalogue
 from animatediff_ext.trainer.error import TrainError
+from tests.command_line import Command
 
 from .clips import BUCKET, catalogue_of, made_up_plan, write_folder
 
@@ -103,22 +104,22 @@ class TestEntries:
         assert set(cache.get(KEY)) == {"mean", "logvar"}
 
     def test_two_processes_may_write_one_entry(self, tmp_path):
-        writers = [multiprocessing.Process(target=put_often, args=(str(tmp_path),)) for _ in range(2)]
-        for writer in writers:
-            writer.start()
         cache, seen = TensorCache(tmp_path, "float32"), 0
-        while any(writer.is_alive() for writer in writers):
-            found = cache.get(KEY)
-            if found is not None:
-                assert torch.equal(found["a"], torch.ones(64, 64))
-                seen += 1
-        assert [writer.exitcode for writer in writers] == [0, 0]
+        writers = [Command(tmp_path, called=f"{__name__}:put_often") for _ in range(2)]
+        with writers[0], writers[1]:
+            deadline = time.monotonic() + 60
+            while any(writer.is_running() for writer in writers) and time.monotonic() < deadline:
+                found = cache.get(KEY)
+                if found is not None:
+                    assert torch.equal(found["a"], torch.ones(64, 64))
+                    seen += 1
+            assert [writer.wait(1) for writer in writers] == [0, 0], writers[0].error
         assert seen
         assert len(list(tmp_path.rglob("*"))) == 2  # the folder and the entry, no parts
 
 
-def put_often(folder: str) -> None:
-    cache = TensorCache(folder, "float32")
+def put_often(words: list[str]) -> None:
+    cache = TensorCache(words[0], "float32")
     for _ in range(100):
         cache.put(KEY, {"a": torch.ones(64, 64)})
 

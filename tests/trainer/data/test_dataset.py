@@ -2,7 +2,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from itertools import chain
@@ -22,6 +21,7 @@ from animatediff_ext.trainer.data import (
     pixels_of,
 )
 from animatediff_ext.trainer.error import TrainError
+from tests.command_line import run_within
 from tests.media.numbered import numbers_in
 
 from .clips import catalogue_of, plan_of, write_folder
@@ -184,9 +184,7 @@ for number, examples in enumerate(batches(dataset_of(plan_of(Path({str(folder)!r
         os.killpg(0, signal.SIGINT)
 print(number)
 """
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, start_new_session=True, timeout=120
-        )
+        done = run_within(100, [sys.executable, "-c", code], start_new_session=True)
         assert (done.stdout.split(), done.stderr, done.returncode) == (["heard", "11"], "", 0)
 
     @pytest.mark.skipif(os.name != "posix", reason="signals to a process are those of POSIX")
@@ -198,7 +196,7 @@ print(number)
             reading = batches(dataset_of(plan_of(folder)), 0, 1000, workers=1)
             next(reading)
             (worker,) = set(multiprocessing.active_children()) - others
-            subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+            os.kill(worker.pid, signal.SIGTERM)
             worker.join(timeout=20)
             assert worker.exitcode == -signal.SIGTERM
             with pytest.raises(TrainError, match=r"A process that reads clips has ended .*sample\.workers"):
