@@ -63,6 +63,7 @@ class Accordion:
                 self._dropdown("context_schedule")
                 self._dropdown("context_weights")
                 self._dropdown("long_clips")
+            self._checkbox("old_numerics")
         with gr.Accordion("Prompt travel", open=False):
             self._dropdown("prompt_blend")
             self._preview()
@@ -114,7 +115,6 @@ class Accordion:
             outputs=[self._built["video_length"], self._built["fps"]],
             queue=False,
         )
-        self._checkbox("old_numerics")
         remove = gr.Button("Remove motion module from memory", elem_id=f"{self._prefix}remove")
         remove.click(fn=models.CACHE.clear, queue=False)
         model = self._built["model"]
