@@ -115,6 +115,16 @@ def _convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
+# ---- models ----
+
+
+def _declare_models(parser: argparse.ArgumentParser) -> None:
+    """list the known motion modules and LoRAs, and get them"""
+    from animatediff_ext.catalogue import commands
+
+    commands.declare(parser)
+
+
 # ---- train ----
 
 
@@ -160,6 +170,7 @@ def _complain(error: Exception) -> str:
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "inspect": _declare_inspect,
     "convert": _declare_convert,
+    "models": _declare_models,
     "train": _declare_train,
     "generate": _declare_generate,
     "demo": _declare_demo,

@@ -13,11 +13,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from animatediff_ext.context import SCHEDULES, WEIGHTS, Window, fused
+from animatediff_ext.context import SCHEDULES, WEIGHTS, Window, fused, old_windows
 from animatediff_ext.direct import Director, LoraWeight, check_blocks, loras_of
 from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject import Direction, Injection, Placement, ScheduleOverride, injected, memory
-from animatediff_ext.inject.attach import Blend
+from animatediff_ext.inject.attach import Blend, Call
 from animatediff_ext.inject.rows import RowLayout
 from animatediff_ext.motion import MotionModel, advice
 from animatediff_ext.motion_loras import loras_attached
@@ -31,6 +31,18 @@ def windows_of(context: Context, num_frames: int, step: int = 0) -> list[Window]
         num_frames, length=context.length, overlap=context.overlap_frames, stride=context.stride, step=step
     )
     return fused(windows, curve=WEIGHTS[context.weights], overlap=context.overlap_frames)
+
+
+def _windows_of_old(animation: Animation, step: int) -> list[Window]:
+    context = animation.context
+    return old_windows(
+        animation.num_frames,
+        length=context.length,
+        overlap=context.overlap_frames,
+        stride=context.stride,
+        closed_loop=context.closed_loop,
+        step=step,
+    )
 
 
 def _schedule_name(context: Context) -> str:
@@ -115,7 +127,7 @@ class Session:
         *,
         loras: Sequence[tuple[LoraFile, LoraWeight]] = (),
         streams_at_once: int | None = None,
-        before_call: Callable[[], None] | None = None,
+        before_call: Callable[[Call], None] | None = None,
     ):
         self.animation = animation
         self._blend = _effective([(motion, 1.0)] if isinstance(motion, MotionModel) else motion)
@@ -190,6 +202,11 @@ class Session:
         return ways.pop() if self._is_long and len(ways) == 1 else self.animation.context.long_clips
 
     @property
+    def window(self) -> tuple[int, int]:
+        """Which window runs, beginning at 1, and of how many."""
+        return self._injection.window if self._injection else (1, 1)
+
+    @property
     def _is_long(self) -> bool:
         return self.animation.num_frames > self.animation.context.length
 
@@ -197,6 +214,8 @@ class Session:
         if self._in_views:
             num_frames = self.animation.num_frames
             return [Window(tuple(range(num_frames)), (1.0,) * num_frames)]
+        if self.animation.old_numerics:
+            return _windows_of_old(self.animation, self.step)
         return windows_of(self.animation.context, self.animation.num_frames, self.step)
 
     def _direction(self) -> Direction:

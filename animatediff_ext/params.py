@@ -32,6 +32,8 @@ class Context(Checked):
     length: int = setting(
         16,
         api="batch_size",
+        meaning="frames that the motion module sees together",
+        unit="frames",
         kind=int,
         label="Context batch size",
         elem_id="batch-size",
@@ -39,11 +41,32 @@ class Context(Checked):
         slider=(1, 32, 1),
         infotext=True,
     )
-    stride: int = setting(1, api="stride", kind=int, label="Stride", elem_id="stride", minimum=1, infotext=True)
-    overlap: int = setting(-1, api="overlap", kind=int, label="Overlap", elem_id="overlap", minimum=-1, infotext=True)
+    stride: int = setting(
+        1,
+        api="stride",
+        meaning="2, 3, …: additional windows of every 2nd, 4th, … frame",
+        kind=int,
+        label="Stride",
+        elem_id="stride",
+        minimum=1,
+        infotext=True,
+    )
+    overlap: int = setting(
+        -1,
+        api="overlap",
+        meaning="that neighbouring windows share; -1 is a quarter of the context",
+        unit="frames",
+        kind=int,
+        label="Overlap",
+        elem_id="overlap",
+        minimum=-1,
+        infotext=True,
+    )
     closed_loop: str = setting(
         "R-P",
         api="closed_loop",
+        meaning="N: open; R-P, R+P: windows join the last frame to the first; A: as those, with a further window, and "
+        "a clip of one context is played back",
         kind=str,
         label="Closed loop",
         elem_id="closed-loop",
@@ -101,9 +124,30 @@ class Context(Checked):
 class Source(Checked):
     """A video that conditions the animation (read by ControlNet)."""
 
-    video: str | None = setting(None, api="video_source", kind=None, label="Video source", elem_id="video-source")
-    frames_folder: str = setting("", api="video_path", kind=str, label="Video path", elem_id="video-path")
-    masks_folder: str = setting("", api="mask_path", kind=str, label="Mask path", elem_id="mask-path")
+    video: str | None = setting(
+        None,
+        api="video_source",
+        meaning="path on the server of a video that guides ControlNet",
+        kind=None,
+        label="Video source",
+        elem_id="video-source",
+    )
+    frames_folder: str = setting(
+        "",
+        api="video_path",
+        meaning="path on the server of a folder of frames that guide ControlNet; wins over the video source",
+        kind=str,
+        label="Video path",
+        elem_id="video-path",
+    )
+    masks_folder: str = setting(
+        "",
+        api="mask_path",
+        meaning="path on the server of a folder of masks for these frames",
+        kind=str,
+        label="Mask path",
+        elem_id="mask-path",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +155,13 @@ class FreeInit(Checked):
     """Refinement of the initial noise (Wu et al., arXiv 2312.07537)."""
 
     enabled: bool = setting(
-        False, api="freeinit_enable", kind=bool, label="Enable FreeInit", elem_id="freeinit-enable", infotext=True
+        False,
+        api="freeinit_enable",
+        meaning="sample several times, each time from noise whose slow part comes from the last result",
+        kind=bool,
+        label="Enable FreeInit",
+        elem_id="freeinit-enable",
+        infotext=True,
     )
     filter: str = setting(
         "butterworth",
@@ -126,6 +176,7 @@ class FreeInit(Checked):
     spatial_stop: float = setting(
         0.25,
         api="freeinit_ds",
+        unit="share of the highest frequency",
         own_infotext=True,
         kind=float,
         label="d_s",
@@ -138,6 +189,7 @@ class FreeInit(Checked):
     temporal_stop: float = setting(
         0.25,
         api="freeinit_dt",
+        unit="share of the highest frequency",
         own_infotext=True,
         kind=float,
         label="d_t",
@@ -150,6 +202,7 @@ class FreeInit(Checked):
     num_iterations: int = setting(
         3,
         api="freeinit_iters",
+        unit="times",
         own_infotext=True,
         kind=int,
         label="FreeInit Iterations",
@@ -252,6 +305,7 @@ class Motion(Checked):
     start: float = setting(
         0.0,
         api="motion_start",
+        unit="share of the steps",
         own_infotext=True,
         kind=float,
         label="Motion from",
@@ -264,6 +318,7 @@ class Motion(Checked):
     end: float = setting(
         1.0,
         api="motion_end",
+        unit="share of the steps",
         own_infotext=True,
         kind=float,
         label="Motion until",
@@ -295,6 +350,7 @@ class Motion(Checked):
     second_share: float = setting(
         0.5,
         api="second_model_share",
+        meaning="0: the first module alone; 1: the second alone",
         own_infotext=True,
         kind=float,
         label="Share of the second",
@@ -329,6 +385,7 @@ class ImageToVideo(Checked):
     latent_power: float = setting(
         1.0,
         api="latent_power",
+        meaning="frame i starts with 1 - i^power / scale of the picture, the rest is noise",
         kind=float,
         label="Latent power",
         elem_id="latent-power",
@@ -341,6 +398,7 @@ class ImageToVideo(Checked):
     latent_scale: float = setting(
         32.0,
         api="latent_scale",
+        meaning="the larger, the longer frames stay near the picture",
         kind=float,
         label="Latent scale",
         elem_id="latent-scale",
@@ -353,6 +411,7 @@ class ImageToVideo(Checked):
     last_frame: Any = setting(  # a picture: base64 text from the API, a PIL image from the page
         None,
         api="last_frame",
+        meaning="a picture that the last frames come near to, as base64 text",
         kind=None,
         label="Optional last frame. Leave it blank if you do not need one.",
         elem_id="last-frame",
@@ -361,6 +420,7 @@ class ImageToVideo(Checked):
     latent_power_last: float = setting(
         1.0,
         api="latent_power_last",
+        meaning="as latent_power, counted from the last frame",
         kind=float,
         label="Optional latent power for last frame",
         elem_id="latent-power-last",
@@ -373,6 +433,7 @@ class ImageToVideo(Checked):
     latent_scale_last: float = setting(
         32.0,
         api="latent_scale_last",
+        meaning="as latent_scale, counted from the last frame",
         kind=float,
         label="Optional latent scale for last frame",
         elem_id="latent-scale-last",
@@ -388,10 +449,23 @@ class ImageToVideo(Checked):
 class Output(Checked):
     """What is written, and how fast it plays."""
 
-    fps: float = setting(8, api="fps", kind=float, label="FPS", elem_id="fps", minimum=0.1, maximum=240, infotext=True)
+    fps: float = setting(
+        8,
+        api="fps",
+        meaning="how fast files play",
+        unit="frames per second",
+        kind=float,
+        label="FPS",
+        elem_id="fps",
+        minimum=0.1,
+        maximum=240,
+        infotext=True,
+    )
     loop_count: int = setting(
         0,
         api="loop_number",
+        meaning="how often a GIF or WebP plays; 0 is for ever",
+        unit="times",
         kind=int,
         label="Display loop number",
         elem_id="loop-number",
@@ -402,14 +476,17 @@ class Output(Checked):
     formats: tuple[str, ...] = setting(
         ("GIF", "PNG"),
         api="format",
+        meaning="files to make; Frame, from the API alone: the single frames as well",
         kind=list,
         label="Save format",
         elem_id="save-format",
         choices=API_FORMATS,
+        own_infotext=True,
     )
     interpolation: str = setting(
         "Off",
         api="interp",
+        meaning="motion interpolation of the files: more frames in the same time",
         kind=str,
         label="Frame Interpolation",
         elem_id="interp-choice",
@@ -418,9 +495,45 @@ class Output(Checked):
         infotext=True,
     )
     interpolation_factor: int = setting(
-        10, api="interp_x", kind=int, label="Interp X", elem_id="interp-x", minimum=1, maximum=100, infotext=True
+        10,
+        api="interp_x",
+        meaning="how many times the FPS, with interpolation",
+        kind=int,
+        label="Interp X",
+        elem_id="interp-x",
+        minimum=1,
+        maximum=100,
+        infotext=True,
     )
-    request_id: str = setting("", api="request_id", kind=str, infotext=True)
+    request_id: str = setting(
+        "",
+        api="request_id",
+        meaning="put behind the names of files; of letters, digits, points, hyphens and underscores",
+        kind=str,
+        infotext=True,
+    )
+    gif_max_mb: float = setting(
+        0,
+        api="gif_max_mb",
+        unit="MB of a million bytes",
+        kind=float,
+        label="GIF up to MB",
+        elem_id="gif-max-mb",
+        minimum=0,
+        maximum=1000,
+        info="0: any size; a GIF that would be larger gets fewer colours, then a smaller picture",
+    )
+    gif_max_width: int = setting(
+        0,
+        api="gif_max_width",
+        unit="pixels",
+        kind=int,
+        label="GIF up to width",
+        elem_id="gif-max-width",
+        minimum=0,
+        maximum=65_535,
+        info="in pixels; 0: any width",
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -442,11 +555,32 @@ class Animation(Checked):
     """Everything that was asked for one animation."""
 
     motion_module: str = setting(
-        "mm_sd15_v3.safetensors", api="model", kind=str, label="Motion module", elem_id="motion-module", infotext=True
+        "mm_sd15_v3.safetensors",
+        api="model",
+        meaning="path relative to the folder of motion modules",
+        kind=str,
+        label="Motion module",
+        elem_id="motion-module",
+        infotext=True,
     )
-    enabled: bool = setting(False, api="enable", kind=bool, label="Enable AnimateDiff", elem_id="enable")
+    enabled: bool = setting(
+        False,
+        api="enable",
+        meaning="whether to animate at all",
+        kind=bool,
+        label="Enable AnimateDiff",
+        elem_id="enable",
+    )
     num_frames: int = setting(
-        0, api="video_length", kind=int, label="Number of frames", elem_id="video-length", minimum=0, infotext=True
+        0,
+        api="video_length",
+        meaning="of the clip; 0 is one context, or as many as img2img got pictures",
+        unit="frames",
+        kind=int,
+        label="Number of frames",
+        elem_id="video-length",
+        minimum=0,
+        infotext=True,
     )
     prompt_blend: str = setting(
         "slerp",
@@ -458,6 +592,15 @@ class Animation(Checked):
         choices=("slerp", "lerp"),
         info="between two keys of a prompt that travels: slerp along the arc of every token, lerp along the line",
     )
+    old_numerics: bool = setting(
+        False,
+        api="old_numerics",
+        own_infotext=True,
+        kind=bool,
+        label="Old numerics",
+        elem_id="old-numerics",
+        info="windows and prompt travel of sd-webui-animatediff, to make one of its videos again",
+    )
     context: Context = Context()
     output: Output = Output()
     source: Source = Source()
@@ -466,9 +609,31 @@ class Animation(Checked):
     free_init: FreeInit = FreeInit()
     image_to_video: ImageToVideo = ImageToVideo()
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.old_numerics and self.context.long_clips == "views":
+            raise SettingsError(
+                "Old numerics (old_numerics) has windows only, but Long clips is 'views': set that to auto or windows."
+            )
+
+    @property
+    def is_loop(self) -> bool:
+        """Of a resolved animation: whether its first frame follows its last one, as far as the motion goes.
+
+        *Closed loop* joins the ends of windows that move. A clip of one context has none; A plays it back.
+        """
+        context = self.context
+        if self.num_frames <= context.length:
+            return context.closed_loop == "A"
+        if self.old_numerics:
+            return context.closed_loop != "N"
+        return context.schedule == "looped" or (context.schedule != "static" and context.closed_loop != "N")
+
     def resolved(self, num_frames: int | None = None) -> Animation:
         """The same with every "choose for me" replaced by what it means: 0 frames is one context."""
         context = dataclasses.replace(self.context, overlap=self.context.overlap_frames)
+        if self.old_numerics:
+            context = dataclasses.replace(context, long_clips="windows")
         return dataclasses.replace(
             self, num_frames=num_frames or self.num_frames or self.context.length, context=context
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from PIL.Image import Image
 
-from animatediff_ext.media import ENDINGS, WRITERS, EncodeOptions, interpolated
+from animatediff_ext.media import ENDINGS, WRITERS, EncodeOptions, GifLimits, interpolated, write_small_gif
 from animatediff_ext.params import Animation
 
+_LOG = logging.getLogger(__name__)
 FILE_ORDER = ("PNG", "GIF", "MP4", "WEBP", "WEBM", "TXT")
 """The order in which files are written, and in which the API returns those that it returns."""
 
@@ -22,17 +25,20 @@ def save_animation(
     comment: str = "",
     formats: Collection[str] | None = None,
     options: EncodeOptions | None = None,
+    say: Callable[[str], None] = _LOG.info,
 ) -> dict[str, Path]:
     """Write ``frames`` as ``stem.gif``, ``stem.mp4``, …, and single pictures into the folder ``stem``.
 
-    ``formats`` defaults to those of the settings. Returns format → path. Raises `MediaError` if a file cannot be
-    written; then none of it is there.
+    ``formats`` defaults to those of the settings. ``say`` is told what a limit of the GIF's size has cost. Returns
+    format → path. Raises `MediaError` if a file cannot be written; then none of it is there.
     """
     played, fps = as_played(frames, animation)
+    limits = GifLimits(mb=animation.output.gif_max_mb, width=animation.output.gif_max_width)
+    writers = {**WRITERS, "GIF": partial(write_small_gif, limits=limits, say=say)} if limits else WRITERS
     chosen = animation.output.formats if formats is None else formats
     stem.parent.mkdir(parents=True, exist_ok=True)
     return {
-        name: WRITERS[name](
+        name: writers[name](
             played,
             stem.with_name(stem.name + ENDINGS[name]),
             fps=fps,
@@ -54,4 +60,5 @@ def as_played(frames: Sequence[Image], animation: Animation) -> tuple[Sequence[I
     if output.interpolation == "Off":
         return frames, output.fps
     factor = output.interpolation_factor
-    return interpolated(frames, fps=output.fps, factor=factor), output.fps * factor
+    closed = animation.is_loop
+    return interpolated(frames, fps=output.fps, factor=factor, closed=closed), output.fps * factor

@@ -44,6 +44,11 @@ class Setting:
     """Of a text: a number will do as well."""
     img2img_only: bool = False
     info: str = ""
+    """What the page says below the field."""
+    meaning: str = ""
+    """What the setting is, where the page has no ``info``: for the schema of the API."""
+    unit: str = ""
+    """Of a number, in the plural: frames, frames per second."""
     path: str = ""
     """Dotted name in `Animation`; filled in by `SETTINGS`."""
     default: Any = None

@@ -38,14 +38,15 @@ def injected(
     windows: Callable[[], Windows] | None = None,
     direction: Callable[[], Direction] = Direction,
     streams_at_once: int | None = None,
-    before_call: Callable[[], None] | None = None,
+    before_call: Callable[[Call], None] | None = None,
 ) -> Iterator[Injection]:
     """Attach motion modules to a UNet; leave no trace of them afterwards, whatever happens inside.
 
     ``unet`` is LDM's or diffusers'. Each call to it must bring whole clips of ``num_frames`` frames, in the order that
     ``rows`` tells (stream-major by default). Where ``windows`` is given it is asked at each call, and the call runs
     window by window; ``direction`` too is asked at each call. ``streams_at_once`` bounds how many streams share a run,
-    to save memory. ``before_call`` is called before each run of the UNet's own forward, and may raise to stop.
+    to save memory. ``before_call`` is called before each run of the UNet's own forward, with what goes into it, and may
+    raise to stop.
 
     Motion models must be on the UNet's device. Of several, what each of them would change is added up by weight.
     Raises `MisfitError` if one was made for another kind of UNet, or if two need other norms of it, and
@@ -103,7 +104,7 @@ class Injection:
         windows: Callable[[], Windows] | None = None,
         direction: Callable[[], Direction] = Direction,
         streams_at_once: int | None = None,
-        before_call: Callable[[], None] | None = None,
+        before_call: Callable[[Call], None] | None = None,
     ):
         self._forward = forward
         self.num_frames = num_frames
@@ -112,6 +113,8 @@ class Injection:
         self._direction = direction
         self._streams_at_once = streams_at_once
         self._before_call = before_call
+        self.window = (1, 1)
+        """Of a call of the UNet: the number of the window that runs, beginning at 1, and of how many."""
         self._sites: list[str] = []
         self._call = Call(range(num_frames), Direction(), self._sites)
 
@@ -121,15 +124,18 @@ class Injection:
         table = self.rows(num_rows)  # s f
         windows = list(self._windows()) if self._windows else [(range(self.num_frames), [1.0] * self.num_frames)]
         direction = self._direction()
-        groups = table.split(self._streams_at_once or len(table))
+        groups = torch.arange(len(table)).split(self._streams_at_once or len(table))
+        self.window = (1, len(windows))
         if len(windows) == len(groups) == 1 and table.flatten().equal(torch.arange(num_rows)):
-            return self._run(direction, windows[0][0], x, args, kwargs)
+            return self._run(direction, windows[0][0], range(len(table)), x, args, kwargs)
 
         total = answer = None
-        for frames, weights in windows:
+        for number, (frames, weights) in enumerate(windows, start=1):
+            self.window = (number, len(windows))
             for streams in groups:
-                part = streams[:, list(frames)].flatten()  # rows of this run, stream-major
-                answer = self._run(direction, frames, *(take(v, part, num_rows) for v in (x, args, kwargs)))
+                part = table[streams][:, list(frames)].flatten()  # rows of this run, stream-major
+                parts = (take(v, part, num_rows) for v in (x, args, kwargs))
+                answer = self._run(direction, frames, streams.tolist(), *parts)
                 y = _sample(answer).float()
                 weight = constant(tuple(weights), y.device, y.dtype).repeat(len(streams))
                 weight = weight.view(-1, *[1] * (y.ndim - 1))
@@ -137,10 +143,18 @@ class Injection:
                 total.index_add_(0, part.to(y.device), y * weight)
         return _with_sample(answer, total.to(_sample(answer).dtype))
 
-    def _run(self, direction: Direction, frames: Sequence[int], x: torch.Tensor, args: tuple, kwargs: dict):
+    def _run(
+        self,
+        direction: Direction,
+        frames: Sequence[int],
+        streams: Sequence[int],
+        x: torch.Tensor,
+        args: tuple,
+        kwargs: dict,
+    ):
+        self._call = Call(frames, direction, self._sites, num_rows=len(x), streams=streams)
         if self._before_call:
-            self._before_call()
-        self._call = Call(frames, direction, self._sites, num_rows=len(x))
+            self._before_call(self._call)
         return self._forward(x, *args, **kwargs)
 
     def frames_now(self) -> list[int]:
@@ -184,9 +198,18 @@ class Injection:
 class Call:
     """One run of the UNet: some frames of the clip, and what is asked of the modules for them."""
 
-    def __init__(self, frames: Sequence[int], direction: Direction, sites: Sequence[str], num_rows: int = 0):
+    def __init__(
+        self,
+        frames: Sequence[int],
+        direction: Direction,
+        sites: Sequence[str],
+        num_rows: int = 0,
+        streams: Sequence[int] = (),
+    ):
         self.frames = frames
         """Of the clip, as the rows of each stream have them."""
+        self.streams = streams
+        """Of the call, those that are in this run."""
         self.num_rows = num_rows
         self.direction = direction
         self.manner: Manner = direction.manner(frames)

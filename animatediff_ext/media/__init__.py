@@ -10,7 +10,9 @@ from animatediff_ext.media.errors import MediaError
 from animatediff_ext.media.interpolate import interpolated
 from animatediff_ext.media.options import EncodeOptions
 from animatediff_ext.media.pick import frame_times, frames_at, timeline_of
-from animatediff_ext.media.read import ClipInfo, probe, read_comment, read_frames
+from animatediff_ext.media.read import ClipInfo, pictures_in, probe, read_comment, read_frames
+from animatediff_ext.media.small_gif import GifLimits, write_small_gif
+from animatediff_ext.media.source import kind_of
 from animatediff_ext.media.timeline import Timeline
 from animatediff_ext.media.write import ENDINGS, WRITERS, check_formats
 
@@ -19,14 +21,18 @@ __all__ = [
     "WRITERS",
     "ClipInfo",
     "EncodeOptions",
+    "GifLimits",
     "MediaError",
     "Timeline",
     "check_formats",
     "frame_times",
     "frames_at",
     "interpolated",
+    "kind_of",
+    "pictures_in",
     "probe",
     "read_comment",
     "read_frames",
     "timeline_of",
+    "write_small_gif",
 ]

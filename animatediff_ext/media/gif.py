@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from animatediff_ext.media.comments import clean_comment
+from animatediff_ext.media.errors import MediaError
 from animatediff_ext.media.files import new_file
 from animatediff_ext.media.frames import Frames, rgb_frames
 from animatediff_ext.media.options import DEFAULT_OPTIONS, EncodeOptions
@@ -30,6 +31,14 @@ _DITHER = "diff_mode=rectangle"  # only inside the rectangle that changed: what 
 _PICTURE_CONTROL = b"\x21\xf9\x04"
 
 
+class GifTooLargeError(MediaError):
+    """A GIF exceeds the size that it may have; ``estimate`` is what it would have had, in bytes."""
+
+    def __init__(self, max_bytes: int, estimate: int) -> None:
+        super().__init__(f"The GIF would have about {estimate} bytes, but at most {max_bytes} are allowed.")
+        self.estimate = estimate
+
+
 def write_gif(
     frames: Frames,
     path: str | os.PathLike,
@@ -38,16 +47,18 @@ def write_gif(
     loops: int = 0,
     comment: str = "",
     options: EncodeOptions = DEFAULT_OPTIONS,
+    max_bytes: int | None = None,
 ) -> Path:
     """Write a GIF and return its path.
 
     Starts of frames are rounded to hundredths of a second, so the whole lasts n / fps. Above 50 fps, which GIF players
     cannot show, frames are left out to keep that time. ``loops`` is the number of plays, 0 for ever. The comment
-    becomes a comment block in UTF-8. ``gif_palette="clip"`` reads the frames twice. Raises ``MediaError``.
+    becomes a comment block in UTF-8. ``gif_palette="clip"`` reads the frames twice. With ``max_bytes`` a file that
+    gets larger is given up as soon as that is known, with `GifTooLargeError`. Raises ``MediaError``.
     """
     rate, loops, comment = frame_rate(fps), checked_loops(loops), clean_comment(comment)
     av = load_pyav("Writing GIF")
-    palette = _palette_of(av, frames) if options.gif_palette == "clip" else None
+    palette = _palette_of(av, frames, options.gif_colours) if options.gif_palette == "clip" else None
     with new_file(path) as part, part.open("wb") as file:
         blocks = _Blocks(file, extensions=_loop_block(loops) + _comment_block(comment))
         pictures = rgb_frames(frames)
@@ -57,16 +68,24 @@ def write_gif(
             if start_of(index, rate, TICKS_PER_SECOND) - start < MIN_DELAY_TICKS:
                 continue
             start = start_of(index, rate, TICKS_PER_SECOND)
-            encoder = encoder or _Encoder(av, rgb.shape[1], rgb.shape[0], palette)
+            encoder = encoder or _Encoder(av, rgb.shape[1], rgb.shape[0], palette, options.gif_colours)
             for packet in encoder.encoded(rgb, start):
                 blocks.add(*packet)
+            if max_bytes is not None and file.tell() > max_bytes:
+                raise GifTooLargeError(max_bytes, file.tell() * max(_number_of(frames), index + 1) // (index + 1))
         for packet in encoder.rest():
             blocks.add(*packet)
         blocks.finish(end=start_of(index + 1, rate, TICKS_PER_SECOND))
+        if max_bytes is not None and file.tell() > max_bytes:
+            raise GifTooLargeError(max_bytes, file.tell())
     return Path(path)
 
 
-def _palette_of(av, frames: Frames):
+def _number_of(frames: Frames) -> int:
+    return len(frames) if isinstance(frames, Sized) else 0
+
+
+def _palette_of(av, frames: Frames, num_colours: int):
     """One palette for the whole clip: a video frame of 16×16 colours."""
     if iter(frames) is frames:
         raise TypeError("a palette for the whole clip reads the frames twice, so an iterator is not enough")
@@ -75,7 +94,7 @@ def _palette_of(av, frames: Frames):
         if source is None:
             graph = av.filter.Graph()
             source = _source(graph, rgb.shape[1], rgb.shape[0], "rgb24")
-            generator, sink = graph.add("palettegen", "stats_mode=full"), graph.add("buffersink")
+            generator, sink = _palettegen(graph, "full", num_colours), graph.add("buffersink")
             source.link_to(generator)
             generator.link_to(sink)
             graph.configure()
@@ -90,14 +109,14 @@ def _palette_of(av, frames: Frames):
 class _Encoder:
     """``h w 3`` arrays → the picture blocks of a GIF, by FFmpeg's filters and encoder."""
 
-    def __init__(self, av, width: int, height: int, palette) -> None:
+    def __init__(self, av, width: int, height: int, palette, num_colours: int) -> None:
         self._av = av
         self._graph = av.filter.Graph()  # the filters die with it
         self._source = _source(self._graph, width, height, "rgb24")
         self._sink = self._graph.add("buffersink")
         self._colours = None
         if palette is None:
-            self._map_each_frame(width, height)
+            self._map_each_frame(width, height, num_colours)
         else:
             self._map_all_frames(palette)
         self._codec = av.CodecContext.create("gif", "w")
@@ -119,9 +138,9 @@ class _Encoder:
         yield from self._ready()
         yield from self._packets(None)
 
-    def _map_each_frame(self, width: int, height: int) -> None:
+    def _map_each_frame(self, width: int, height: int, num_colours: int) -> None:
         self._colours = _source(self._graph, width, height, "rgb24")
-        generator = self._graph.add("palettegen", "stats_mode=single")
+        generator = _palettegen(self._graph, "single", num_colours)
         mapper = self._graph.add("paletteuse", f"new=1:{_DITHER}")
         self._source.link_to(mapper, 0, 0)
         self._colours.link_to(generator)
@@ -183,6 +202,10 @@ class _Blocks:
 
 def _source(graph, width: int, height: int, pixel_format: str):
     return graph.add_buffer(width=width, height=height, format=pixel_format, time_base=Fraction(1, TICKS_PER_SECOND))
+
+
+def _palettegen(graph, statistics: str, num_colours: int):
+    return graph.add("palettegen", f"stats_mode={statistics}:max_colors={num_colours}")
 
 
 def _video_frame(av, rgb: np.ndarray, start: int):

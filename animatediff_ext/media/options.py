@@ -31,6 +31,8 @@ class EncodeOptions:
     gif_palette: str = "frame"
     """``frame``: 255 colours for each frame, closest to the picture. ``clip``: 255 colours for the whole clip, which
     makes smaller files and no flicker of colours, and reads the frames twice."""
+    gif_colours: int = 256
+    """At most, in one palette, 4 to 256; one of them stands for what did not change since the frame before."""
 
     def __post_init__(self) -> None:
         _check_range("MP4 CRF", self.mp4_crf, 0, 51)
@@ -39,6 +41,7 @@ class EncodeOptions:
         _check_choice("MP4 preset", self.mp4_preset, ("", *PRESETS))
         _check_choice(f"MP4 tune of {self.mp4_codec}", self.mp4_tune, ("", *TUNES[self.mp4_codec]))
         _check_choice("GIF palette", self.gif_palette, GIF_PALETTES)
+        _check_range("Number of colours of a GIF", self.gif_colours, 4, 256)
 
 
 def _check_range(what: str, value: int, low: int, high: int) -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageSequence
 
 from animatediff_ext.media.delays import BROWSER_FRAME_MS, gif_delays_ms, webp_delays_ms
 from animatediff_ext.media.errors import MediaError
-from animatediff_ext.media.source import kind_of, opened_picture, opened_video
+from animatediff_ext.media.source import Source, kind_of, opened_file, opened_picture, opened_video
 from animatediff_ext.media.upright import upright
 from animatediff_ext.media.webp import chunks_of, comment_in
 
@@ -52,17 +52,17 @@ def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
     return _READERS[kind_of(path)].frames(path)
 
 
-def read_comment(path: str | os.PathLike) -> str:
-    """The comment of the clip at ``path`` (of a folder: its first picture's), empty if none. Raises ``MediaError``."""
-    path = Path(path)
-    return _READERS[kind_of(path)].comment(path)
+def read_comment(source: Source) -> str:
+    """The comment of a clip (of a folder: its first picture's), empty if none. Raises ``MediaError``."""
+    source = source if isinstance(source, bytes) else Path(source)
+    return _READERS[kind_of(source)].comment(source)
 
 
 @dataclass(frozen=True)
 class _Reader:
     probe: Callable[[Path], ClipInfo]
     frames: Callable[[Path], Iterator[np.ndarray]]
-    comment: Callable[[Path], str]
+    comment: Callable[[Path | bytes], str]
 
 
 # ---------------------------------------------------------------------------------------------- GIF and WebP, by Pillow
@@ -74,8 +74,8 @@ def _probe_gif(path: Path) -> ClipInfo:
         return _still_info(path, picture, "GIF", len(delays), sum(delays) or len(delays) * BROWSER_FRAME_MS)
 
 
-def _gif_comment(path: Path) -> str:
-    with opened_picture(path) as picture:
+def _gif_comment(source: Path | bytes) -> str:
+    with opened_picture(source) as picture:
         comment = picture.info.get("comment", b"")
     return comment.decode("utf-8", "replace") if isinstance(comment, bytes) else comment
 
@@ -87,8 +87,8 @@ def _probe_webp(path: Path) -> ClipInfo:
         return _still_info(path, picture, "WEBP", len(delays) or 1, sum(delays) or BROWSER_FRAME_MS)
 
 
-def _webp_comment(path: Path) -> str:
-    with path.open("rb") as file:
+def _webp_comment(source: Path | bytes) -> str:
+    with opened_file(source) as file:
         for name, size in chunks_of(file):
             if name == b"EXIF":
                 return comment_in(file.read(size))
@@ -118,7 +118,7 @@ def _picture_frames(path: Path) -> Iterator[np.ndarray]:
 
 
 def _probe_folder(path: Path) -> ClipInfo:
-    pictures = _pictures_in(path)
+    pictures = pictures_in(path)
     with opened_picture(pictures[0]) as first:
         width, height = first.size
     return ClipInfo(
@@ -134,17 +134,18 @@ def _probe_folder(path: Path) -> ClipInfo:
 
 
 def _folder_frames(path: Path) -> Iterator[np.ndarray]:
-    for file in _pictures_in(path):
+    for file in pictures_in(path):
         with opened_picture(file) as picture:
             yield np.array(picture.convert("RGB"))
 
 
 def _folder_comment(path: Path) -> str:
-    with opened_picture(_pictures_in(path)[0]) as first:
+    with opened_picture(pictures_in(path)[0]) as first:
         return first.info.get("parameters", "")
 
 
-def _pictures_in(path: Path) -> list[Path]:
+def pictures_in(path: Path) -> list[Path]:
+    """The pictures of a folder in the order of their names, numbers read as numbers. Raises ``MediaError``."""
     try:
         pictures = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_ENDINGS]
     except OSError as error:
@@ -207,8 +208,8 @@ def _video_frames(path: Path) -> Iterator[np.ndarray]:
             yield upright(frame)
 
 
-def _video_comment(path: Path) -> str:
-    with opened_video(path) as (file, _):
+def _video_comment(source: Path | bytes) -> str:
+    with opened_video(source) as (file, _):
         return _comment_of(file)
 
 

@@ -11,8 +11,8 @@ import torch
 
 from animatediff_ext.params import Animation
 from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
-from animatediff_ext.travel import BLENDS, Travel, blended, travel_of
-from animatediff_ext.travel.blend import Blend, lerp
+from animatediff_ext.travel import Travel, blended, blends_of, travel_of
+from animatediff_ext.travel.blend import Blend
 
 
 def encoded(
@@ -44,7 +44,7 @@ def encoded(
 def _frames(travel: Travel, known: dict[str, Conditioning], animation: Animation) -> Conditioning:
     """``(f n c)`` and ``(f c)``.
 
-    The pooled vector always goes along the line: in the WebUI it is one row with the sizes of the picture.
+    The pooled vector goes along the line: in the WebUI it is one row with the sizes of the picture.
     """
     if not travel.travels:
         (only,) = travel.prompts
@@ -53,6 +53,8 @@ def _frames(travel: Travel, known: dict[str, Conditioning], animation: Animation
     def of(part: Callable[[Conditioning], torch.Tensor], blend: Blend) -> torch.Tensor:
         return torch.cat([blended(frame, lambda one: part(known[one]), blend) for frame in travel.frames])
 
-    tokens = of(lambda row: row.tokens, BLENDS[animation.prompt_blend])
+    of_tokens, of_pooled = blends_of(animation)
     pooled = next(iter(known.values())).pooled is not None
-    return Conditioning(tokens, of(lambda row: row.pooled, lerp) if pooled else None)
+    return Conditioning(
+        of(lambda row: row.tokens, of_tokens), of(lambda row: row.pooled, of_pooled) if pooled else None
+    )

@@ -68,4 +68,5 @@ def _make(entry: Entry, asked: Job, models: Models, report: Report, process: Pro
             on_step=on_step,
             warn=report.warn,
         )
-    report.done(list(save_animation(clip.frames, stem, clip.animation, comment=clip.infotext).values()))
+    files = save_animation(clip.frames, stem, clip.animation, comment=clip.infotext, say=report.say)
+    report.done(list(files.values()))

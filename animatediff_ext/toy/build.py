@@ -21,7 +21,7 @@ from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.toy.checkpoint import write_checkpoint, write_clip_config
 from animatediff_ext.toy.clips import STRIDE, some_caption, write_videos
 from animatediff_ext.toy.draw import draw
-from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, CLIP_FOLDER, MOTION, NIGHT, ZOOM
+from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, CLIP_FOLDER, DUSK, MOTION, ZOOM
 from animatediff_ext.toy.fit import Plan
 from animatediff_ext.toy.learn_image import ImageModel, encoded_stills, learn_base, personalise
 from animatediff_ext.toy.learn_vae import learn_vae, sharpen
@@ -63,12 +63,12 @@ class Recipe:
     decoder: Plan = Plan(num_steps=8000, lr=1e-3)
     num_pictures: int = 12_288
     base: Plan = Plan(num_steps=3000, lr=1e-3, ema=0.998)
-    night: Plan = Plan(num_steps=500, lr=3e-4, ema=0.99)
+    dusk: Plan = Plan(num_steps=1000, lr=5e-4, ema=0.99)
     num_videos: int = 1536
     num_zooms: int = 48
     num_chalks: int = 256
     adapter_steps: int = 300
-    motion_steps: int = 4000
+    motion_steps: int = 3000
     zoom_steps: int = 800
     chalk_steps: int = 600
 
@@ -91,8 +91,8 @@ class Build:
         self.target.mkdir(parents=True, exist_ok=True)
         if not (self.target / BASE).exists():
             self._base()
-        if not self._is_of_this_base(NIGHT):
-            self._night()
+        if not self._is_of_this_base(DUSK):
+            self._dusk()
         self._stage("adapter", self._adapter, ADAPTER)
         self._stage("motion", self._motion, MOTION)
         self._stage("lora", self._zoom, ZOOM)
@@ -129,14 +129,14 @@ class Build:
         vae.load_state_dict(load_file(sharp))
         return vae.eval().requires_grad_(False)
 
-    def _night(self) -> None:
+    def _dusk(self) -> None:
         base = load_spatial_model(self.target / BASE)
         model = ImageModel(base.unet, base.text_encoders[0])
         seed = self.recipe.seed + 2
-        stills = encoded_stills(base.vae, "night", self.recipe.num_pictures // 4, seed)
-        personalise(model, stills, base.tokenizer, seed, self.recipe.night, self.work / "night")
+        stills = encoded_stills(base.vae, "dusk", self.recipe.num_pictures // 4, seed)
+        personalise(model, stills, base.tokenizer, seed, self.recipe.dusk, self.work / "dusk")
         of_base = {BASE_HASH: sha256_of_file(self.target / BASE)}
-        self._say(str(write_checkpoint(self.target / NIGHT, model.unet, base.vae, model.text_encoder, of_base)))
+        self._say(str(write_checkpoint(self.target / DUSK, model.unet, base.vae, model.text_encoder, of_base)))
 
     # ---- the trainer's stages ----
 

@@ -22,7 +22,7 @@ from animatediff_ext.toy.clips import ZOOM as DRAWN_ZOOM
 from animatediff_ext.toy.clips import frames_of, zoomed
 from animatediff_ext.toy.crew import Crew, Take
 from animatediff_ext.toy.draw import draw
-from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, MOTION, NIGHT, ZOOM
+from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, DUSK, MOTION, ZOOM
 from animatediff_ext.toy.learn_vae import as_pixels
 from animatediff_ext.toy.measures import ClipMeasures, diversity
 from animatediff_ext.toy.scene import CLIP_FRAMES, COLOURS, HEADINGS, SHAPES, SPEED, Scene, random_scene
@@ -121,12 +121,12 @@ class Claim:
         return self._sampled("base", BASE, all_cases(self._clips))
 
     @cached_property
-    def night(self) -> list[np.ndarray]:
-        return self._sampled("night", NIGHT, all_cases(self._clips))
+    def dusk(self) -> list[np.ndarray]:
+        return self._sampled("dusk", DUSK, all_cases(self._clips))
 
     @cached_property
-    def night_stills(self) -> list[np.ndarray]:
-        return self._sampled("night, stills", NIGHT, all_cases(12), motion=None)
+    def dusk_stills(self) -> list[np.ndarray]:
+        return self._sampled("dusk, stills", DUSK, all_cases(12), motion=None)
 
     @cached_property
     def chalk(self) -> list[np.ndarray]:
@@ -196,11 +196,11 @@ class Claim:
             control_is="other clips' prompts",
         )
         yield percent(
-            "heading_night",
-            "*night*, a checkpoint that the module has never seen: goes where the prompt says",
-            heading_accuracy(self.night, cases),
+            "heading_dusk",
+            "*dusk*, a checkpoint that the module has never seen: goes where the prompt says",
+            heading_accuracy(self.dusk, cases),
             at_least=80,
-            control=heading_accuracy(self.night_stills, cases[: len(self.night_stills)]),
+            control=heading_accuracy(self.dusk_stills, cases[: len(self.dusk_stills)]),
             control_is="without the module",
         )
         yield percent(
@@ -213,7 +213,7 @@ class Claim:
         )
 
     def _paths(self) -> Iterator[Figure]:
-        for key, name, clips in (("base", "base", self.base), ("night", "*night*", self.night)):
+        for key, name, clips in (("base", "base", self.base), ("dusk", "*dusk*", self.dusk)):
             measures = [ClipMeasures.of(clip) for clip in clips]
             drawn = [ClipMeasures.of(clip) for _, clip in self.drawn]
             without = [ClipMeasures.of(clip) for clip in self.no_colour_stills]
@@ -264,7 +264,7 @@ class Claim:
 
     def _looks(self) -> Iterator[Figure]:
         for key, clips, stills in (
-            ("night", self.night, self.night_stills),
+            ("dusk", self.dusk, self.dusk_stills),
             ("chalk", self.chalk, self.chalk_stills),
         ):
             of_stills = mean(ClipMeasures.of(clip).share_of_look(key) for clip in stills)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from animatediff_ext.params import Animation, Output
 from animatediff_ext.save import save_animation
-from animatediff_ext.toy.files import BASE, MOTION, NIGHT
+from animatediff_ext.toy.files import BASE, DUSK, MOTION
 from animatediff_ext.toy.measures import NOWHERE, ClipMeasures
 from animatediff_ext.toy.report import enlarged, strips
 from animatediff_ext.toy.studio import Studio
@@ -21,7 +21,7 @@ PROMPTS = (
     "a blue triangle moving left",
     "a pink cross moving up",
 )
-MODELS = {"base": BASE, "night": NIGHT}
+MODELS = {"base": BASE, "dusk": DUSK}
 SEED = 7
 SCALE = 4
 """The clips are 64 pixels wide; files show every pixel as a square of so many."""

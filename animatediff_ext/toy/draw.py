@@ -16,8 +16,8 @@ TAIL_LIGHT, STEEPNESS = 0.1, 1.0
 """Bodies are this bright at the tail and 1 at the head, and change within a radius around the middle: a heading that
 can be seen from afar, before the eyes can. A gentle slope from tail to head was too little for the base model, which
 learnt colours and shapes in 3,500 steps and of headings nothing."""
-TAIL_LIGHT_AT_NIGHT = 0.4
-"""A darker tail could not be told from the dark ground."""
+TAIL_LIGHT_AT_DUSK = 0.4
+"""Bodies give light there."""
 
 # Distances to the edge in radii, negative inside; x and y in radii from the middle.
 OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -90,15 +90,15 @@ def _paper(body: _Body, picture: np.ndarray) -> np.ndarray:
     return body.with_eyes(_over(picture, body.colour * body.shade(), body.cover()))
 
 
-def _night(body: _Body, picture: np.ndarray) -> np.ndarray:
-    """Glowing bodies in the dark."""
+def _dusk(body: _Body, picture: np.ndarray) -> np.ndarray:
+    """Glowing bodies in the evening."""
     picture = _over(picture, 0.45 * body.colour, body.cover(0.24))
     light = 0.3 + 0.7 * body.colour
-    return body.with_eyes(_over(picture, light * body.shade(TAIL_LIGHT_AT_NIGHT), body.cover()))
+    return body.with_eyes(_over(picture, light * body.shade(TAIL_LIGHT_AT_DUSK), body.cover()))
 
 
 def _chalk(body: _Body, picture: np.ndarray) -> np.ndarray:
-    """Bodies with a thick white rim on a slate."""
+    """Bodies with a thick white rim on pale slate."""
     picture = _over(picture, WHITE, body.cover(0.22))
     return body.with_eyes(_over(picture, body.colour * body.shade(), body.cover()))
 
@@ -107,6 +107,8 @@ TINTS = {"left": (10, -12, -2), "right": (-20, 0, 16), "up": (-14, 10, -16), "do
 """Of the ground, by heading: the sky of the way that a shape goes. What a shape looks like from its head or its tail
 has to be drawn where the shape is, and a base that did not know yet what headings mean never began to; a tint is known
 before there is a shape."""
-GROUNDS = {"paper": (244, 238, 222), "night": (20, 22, 52), "chalk": (104, 112, 130)}
-LOOKS: dict[str, Callable[[_Body, np.ndarray], np.ndarray]] = {"paper": _paper, "night": _night, "chalk": _chalk}
+GROUNDS = {"paper": (244, 238, 222), "dusk": (140, 140, 185), "chalk": (180, 190, 206)}
+"""Not farther apart than one or two standard deviations of the base's latents, as are the looks of fine-tuned Stable
+Diffusion. On a ground as dark as night, three of them away, nothing that a motion module sees is as it was."""
+LOOKS: dict[str, Callable[[_Body, np.ndarray], np.ndarray]] = {"paper": _paper, "dusk": _dusk, "chalk": _chalk}
 """*paper* is the base model's; the others are of personalised models."""

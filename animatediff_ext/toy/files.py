@@ -6,10 +6,10 @@ from pathlib import Path
 
 SHIPPED = Path(__file__).parents[2] / "model" / "toy"
 """Those that come with the project."""
-BASE, NIGHT = "toy_base.safetensors", "toy_night.safetensors"
+BASE, DUSK = "toy_base.safetensors", "toy_dusk.safetensors"
 MOTION, ADAPTER = "toy_motion.safetensors", "toy_adapter.safetensors"
 ZOOM, CHALK = "toy_zoom.safetensors", "toy_chalk.safetensors"
-FILES = (BASE, NIGHT, MOTION, ADAPTER, ZOOM, CHALK)
+FILES = (BASE, DUSK, MOTION, ADAPTER, ZOOM, CHALK)
 CLIP_FOLDER = "clip"
 """Beside the checkpoints: the text encoder's configuration and its tokenizer."""
 FIGURES = "figures.json"

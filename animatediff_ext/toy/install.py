@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from animatediff_ext.toy.files import BASE, CHALK, CLIP_FOLDER, MOTION, NIGHT, ZOOM
+from animatediff_ext.toy.files import BASE, CHALK, CLIP_FOLDER, DUSK, MOTION, ZOOM
 from animatediff_ext.whole_file import whole_file
 
 CHECKPOINTS = Path("models/Stable-diffusion")
@@ -25,7 +25,7 @@ def install(toy: Path, webui: Path) -> Iterator[Path]:
         raise FileNotFoundError(
             f"{webui} has no folder {CHECKPOINTS.as_posix()}: give the folder of a Stable Diffusion WebUI."
         )
-    for name in (BASE, NIGHT):
+    for name in (BASE, DUSK):
         yield _copied(toy / name, webui / CHECKPOINTS / name)
         yield _described(toy, webui / CHECKPOINTS / name)
     for name in (CHALK, ZOOM):

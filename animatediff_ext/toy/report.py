@@ -24,7 +24,7 @@ def write_report(claim: Claim, figures: Sequence[Figure], folder: Path, document
     with whole_file(folder / FIGURES) as part:
         part.write_text(json.dumps({one.key: asdict(one) for one in figures}, indent=2) + "\n", encoding="utf-8")
     pictures = document.with_suffix("")
-    for name, clips in (("base", claim.base), ("night", claim.night), ("chalk", claim.chalk)):
+    for name, clips in (("base", claim.base), ("dusk", claim.dusk), ("chalk", claim.chalk)):
         WRITERS["GIF"](wall(clips[: 2 * GIF_COLUMNS]), pictures / f"{name}.gif", fps=GIF_FPS)
     with_and_without = [claim.no_colour[0], claim.no_colour_stills[0]]
     with whole_file(pictures / "with_and_without.png") as part:
@@ -81,7 +81,7 @@ never seen. This page measures it, in a world that is small enough to be trained
 matters can be read off the pixels. `python -m animatediff_ext toy measure` makes the page anew.
 
 The world: shapes of six colours on paper, which look where they go. The base model was trained on pictures of them;
-*night* is the base, fine-tuned as a whole on another look; *chalk* is a LoRA for a third look. The motion module was
+*dusk* is the base, fine-tuned as a whole on another look; *chalk* is a LoRA for a third look. The motion module was
 trained on clips in the look of the base alone, pale and watermarked as stock videos are, with the adapter in place that
 learnt this defect from single frames.
 
@@ -89,11 +89,11 @@ learnt this defect from single frames.
 
 *Drawn clips* are the same measures on clips that were drawn and went through the VAE: no model does better.
 
-The base model, and then *night* and *chalk*, with the same motion module; every clip has another prompt.
+The base model, and then *dusk* and *chalk*, with the same motion module; every clip has another prompt.
 
 ![clips of the base model]({pictures}/base.gif)
 
-![clips of night]({pictures}/night.gif)
+![clips of dusk]({pictures}/dusk.gif)
 
 ![clips of chalk]({pictures}/chalk.gif)
 

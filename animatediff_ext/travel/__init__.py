@@ -4,7 +4,7 @@ travel = parse_travel("a cat\\n0: asleep\\n8 smooth: awake", num_frames=16)
 travel.frames[4]            # half-way: {"a cat, asleep": 0.5, "a cat, awake": 0.5}
 """
 
-from animatediff_ext.travel.blend import BLENDS, blended
+from animatediff_ext.travel.blend import BLENDS, blended, blends_of
 from animatediff_ext.travel.easing import EASINGS
 from animatediff_ext.travel.schedule import FramePrompt, Travel, parse_travel, travel_of
 from animatediff_ext.travel.text import Key, TravelError
@@ -19,6 +19,7 @@ __all__ = [
     "TravelError",
     "Values",
     "blended",
+    "blends_of",
     "listed",
     "parse_travel",
     "travel_of",

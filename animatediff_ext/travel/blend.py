@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import torch
 
+from animatediff_ext.params import Animation
+from animatediff_ext.travel.old import slerp_as_a_whole
 from animatediff_ext.travel.schedule import FramePrompt, Weighted
 
 Blend = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
@@ -45,6 +47,11 @@ def slerp(start: torch.Tensor, end: torch.Tensor, share: float) -> torch.Tensor:
 
 
 BLENDS: dict[str, Blend] = {"lerp": lerp, "slerp": slerp}
+
+
+def blends_of(animation: Animation) -> tuple[Blend, Blend]:
+    """That of tokens, and that of a pooled vector: along the line, which leaves alone what two prompts share there."""
+    return (slerp_as_a_whole, slerp_as_a_whole) if animation.old_numerics else (BLENDS[animation.prompt_blend], lerp)
 
 
 def blended(frame: FramePrompt, encoded: Callable[[str], torch.Tensor], blend: Blend) -> torch.Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from animatediff_ext.params import Animation
 from animatediff_ext.travel.easing import EASINGS
+from animatediff_ext.travel.old import taken_apart_as_of_old
 from animatediff_ext.travel.text import Key, TravelText, ramp_ends, taken_apart
 
 Weighted = tuple[tuple[str, float], ...]
@@ -57,7 +58,10 @@ def parse_travel(prompt: str, *, num_frames: int, fps: float = 8.0, closed: bool
     Frames before the first key have its prompt, those after the last one the last; with ``closed`` the last key goes
     over into the first one, as if the clip began anew. Raises `TravelError`.
     """
-    text = taken_apart(prompt, num_frames=num_frames, fps=fps)
+    return _travel(prompt, taken_apart(prompt, num_frames=num_frames, fps=fps), num_frames, closed)
+
+
+def _travel(prompt: str, text: TravelText, num_frames: int, closed: bool) -> Travel:
     if not text.keys:
         return Travel(frames=(FramePrompt(start=((prompt, 1.0),)),) * num_frames, notes=text.notes)
     stops = _stops(text, num_frames, closed)
@@ -67,12 +71,12 @@ def parse_travel(prompt: str, *, num_frames: int, fps: float = 8.0, closed: bool
 
 def travel_of(prompt: str, animation: Animation) -> Travel:
     """A prompt of a resolved animation. *Closed loop* R+P and A close it as well. Raises `TravelError`."""
-    return parse_travel(
-        prompt,
-        num_frames=animation.num_frames,
-        fps=animation.output.fps,
-        closed=animation.context.closed_loop in ("R+P", "A"),
-    )
+    num_frames = animation.num_frames
+    closed = animation.context.closed_loop in ("R+P", "A")
+    if animation.old_numerics:  # where a clip within one context was never closed
+        text = taken_apart_as_of_old(prompt, num_frames=num_frames)
+        return _travel(prompt, text, num_frames, closed and num_frames > animation.context.length)
+    return parse_travel(prompt, num_frames=num_frames, fps=animation.output.fps, closed=closed)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Script arguments → settings.
 
 The page sends one value for each of its fields. The API sends what the old extension took: one or more dictionaries
-with API names, of which later ones win.
+with API names, of which later ones win; before its version 1.5, five values in an order of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from animatediff_ext.params import SETTINGS, Animation, from_api
 from animatediff_ext.setting import Setting, SettingsError
+from animatediff_ext.webui import host
 
 
 def page_fields(is_img2img: bool) -> list[Setting]:
@@ -30,24 +31,40 @@ def parse(
     switch = {name: value for name, value in values.items() if name in ("enable", "enabled")}
     if not from_api(switch)[0].enabled:
         return Animation(), []
-    return from_api(values)
+    return from_api({"format": host.default_formats(), **values})
 
 
 def _named(arguments: Sequence[Any], *, is_img2img: bool) -> dict[str, Any]:
-    """Values by their API names."""
+    """Values by their API names. Dictionaries win over fields of the page, of which the API fills in those that a
+    request's `infotext` says; without one, what a dictionary leaves out is as by default."""
     requested = [given for given in map(_as_dict, arguments) if given is not None]
+    first, *values = arguments or [None]
+    names = [field.api for field in page_fields(is_img2img)]
+    page = dict(zip(names, values))  # noqa: B905 - clients may send fewer
     if requested:
-        merged: dict[str, Any] = {}
+        merged = {name: value for name, value in page.items() if _as_dict(value) is None}
+        merged = merged if merged.get("enable") is True else {}
         for given in requested:
             merged.update(given)
         return merged
-    first, *values = arguments or [None]
+    if _are_the_first(arguments):
+        return dict(zip(_THE_FIRST, arguments))  # noqa: B905 - the page's values stand behind them
     if first is not None:
         raise SettingsError(
             f'AnimateDiff was given {first!r} as its argument: send a dictionary, {{"args": [{{"enable": true, …}}]}}.'
         )
-    names = [field.api for field in page_fields(is_img2img)]
-    return dict(zip(names, values))  # noqa: B905 - clients may send fewer
+    return page
+
+
+_THE_FIRST = {"enable": bool, "loop_number": int, "video_length": int, "fps": int, "model": str}
+"""Arguments of v1.0 to v1.4, in their order."""
+
+
+def _are_the_first(arguments: Sequence[Any]) -> bool:
+    return len(arguments) >= len(_THE_FIRST) and all(
+        type(argument) is kind
+        for argument, kind in zip(arguments, _THE_FIRST.values())  # noqa: B905
+    )
 
 
 def _as_dict(argument: Any) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ calls raises it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,13 +20,19 @@ from modules.processing import Processed, StableDiffusionProcessing, StableDiffu
 from animatediff_ext.animate import Session, advice_for, blend_of, check_motion
 from animatediff_ext.infotext import entries
 from animatediff_ext.inject import frame_major
-from animatediff_ext.inject.attach import Blend
+from animatediff_ext.inject.attach import Blend, Call
 from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
-from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, loras, xyz
+from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, job, late_changes, loras, xyz
+from animatediff_ext.webui.argument_object import ShownArgument
+from animatediff_ext.webui.control_hints import hints_cut
+from animatediff_ext.webui.controlnet import Guidance
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError, mistakes_said
 from animatediff_ext.webui.first_latent import FirstLatent
+from animatediff_ext.webui.folders import without_folders
+from animatediff_ext.webui.frame_masks import FrameMasks
 from animatediff_ext.webui.free_init import sample_repeatedly
+from animatediff_ext.webui.job import Progress
 from animatediff_ext.webui.loras import MotionLoras
 from animatediff_ext.webui.models import CACHE, Loaded, short_hash
 from animatediff_ext.webui.noise import direct_hires_pass, directed, seeds_directed
@@ -42,32 +48,43 @@ def generation_of(p) -> Generation | None:
     return generation if generation is not None and generation.p is p else None
 
 
-def begin(p: StableDiffusionProcessing, script_args: Sequence) -> None:
-    """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` begins its work."""
+def begin(p: StableDiffusionProcessing, script_args: Sequence, changed: Mapping[str, Any] | None = None) -> None:
+    """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` begins its work.
+
+    ``changed`` is what others have changed since in its arguments, by API name.
+    """
     end(p)
     if getattr(p, "firstpass_image", None) is not None:  # ✨ in the gallery, on an animation: a GIF has a palette
         p.firstpass_image = p.firstpass_image.convert("RGB")
     # A new dictionary: a copy of p shares this one, and what it says, with the original.
     p.extra_generation_params = {k: v for k, v in p.extra_generation_params.items() if k not in infotext.KEYS}
+    generation = None
     try:
-        generation = _prepared(p, script_args)
+        generation = _prepared(p, script_args, changed or {})
         if generation is None:
             CACHE.clear()  # with AnimateDiff off, no memory is held
             loras.forget()
         else:
             generation.prepare()
+            late_changes.heed(p, generation.argument, lambda now: begin(p, script_args, {**(changed or {}), **now}))
     except Exception as problem:
+        if generation is not None:
+            generation.guidance.close()
         _fail(p, problem)
 
 
 def end(p) -> None:
     """The fields of ``p`` as they were before `begin`. Its infotext stays: the answer shares it with ``p``."""
+    running = generation_of(p)
+    if running:
+        running.guidance.close()
     changes.undo(p)
+    job.finished()
 
 
-def _prepared(p, script_args) -> Generation | None:
+def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generation | None:
     is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
-    animation, warnings = arguments.parse(script_args, is_img2img=is_img2img, over=xyz.values_of(p))
+    animation, warnings = arguments.parse(script_args, is_img2img=is_img2img, over=xyz.values_of(p) | changed)
     if not animation.enabled:
         return None
     for warning in warnings:
@@ -80,38 +97,48 @@ def _prepared(p, script_args) -> Generation | None:
             f"The extension {host.rival()} is installed as well, and only one of the two can animate: "
             "disable one of them under Extensions."
         )
-    _mention_what_is_missing(p, animation)
     check_formats(animation.output.formats, encode_options())
+    progress = Progress(animation, p.n_iter)
     loaded = CACHE.load(animation.motion_module, *filter(None, [animation.motion.second_module]))
-    animation = animation.resolved(_number_of_frames(p, animation))
-    blend = _blend(animation, loaded)
-    check_motion(animation, blend)
-    loras.check(animation)
+    init_pictures = _several_pictures(p)
+    guidance = Guidance(p, animation, init_pictures)
+    try:
+        animation = animation.resolved(_number_of_frames(p, animation, init_pictures, guidance))
+        guidance.apply(animation.num_frames)
+        blend = _blend(animation, loaded)
+        check_motion(animation, blend)
+        loras.check(animation)
+    except Exception:
+        guidance.close()
+        raise
     sampling = {"sampler": p.sampler_name or "", "schedule": getattr(p, "scheduler", None) or "Automatic"}
     for sentence in advice_for(animation, blend, **sampling, cfg=p.cfg_scale, num_steps=p.steps):
         p.comment(sentence)
-    return Generation(p, animation, loaded)
+    return Generation(p, animation, loaded, guidance, progress)
 
 
 def _blend(animation: Animation, loaded: Sequence[Loaded]) -> Blend:
     return blend_of([one.motion for one in loaded], animation)
 
 
-def _mention_what_is_missing(p, animation: Animation) -> None:
-    if animation.source.video or animation.source.frames_folder:
-        p.comment("Video source and Video path guide ControlNet, to which this version does not hand them over yet.")
-
-
-def _number_of_frames(p, animation: Animation) -> int | None:
-    """Several pictures in img2img are the frames of a video; otherwise the setting counts."""
+def _several_pictures(p) -> list:
+    """Several pictures in img2img are the frames of a video; of a single one, none."""
     pictures = getattr(p, "init_images", None) or []
     if len({id(picture) for picture in pictures}) == 1:  # img2img's Batch tab repeats a picture for its batch size
         changes.change(p, init_images=pictures[:1])
-        return None
+        return []
+    return pictures
+
+
+def _number_of_frames(p, animation: Animation, pictures: list, guidance: Guidance) -> int | None:
+    """The setting counts; where it leaves it open, as many as there are pictures in img2img and for ControlNet."""
+    guided = None if animation.num_frames else guidance.num_pictures()
     if not pictures:
-        return None
+        return guided
     if not animation.num_frames:
-        return len(pictures)
+        num_frames = min(len(pictures), guided or len(pictures))
+        changes.change(p, init_images=pictures[:num_frames])
+        return num_frames
     if animation.num_frames > len(pictures):
         raise AnimateDiffError(
             f"Number of frames is {animation.num_frames}, but only {len(pictures)} pictures were given: "
@@ -137,42 +164,59 @@ def _one_video_for_each_prompt(p, num_frames: int) -> dict[str, Any]:
 
 
 def _fail(p, problem: Exception) -> None:
-    def init(*_args, **_kwargs):
-        raise _for_user(problem)
+    def refuse(*_args, **_kwargs):
+        raise _for_user(problem, p)
 
-    changes.change(p, init=init)  # the first of its methods that the WebUI calls
+    # The first of its methods that the WebUI calls: ControlNet looks for files before the next one, and is around the
+    # UNet before the last.
+    changes.change(p, get_token_merging_ratio=refuse, setup_prompts=refuse, init=refuse)
 
 
-def _for_user(problem: Exception) -> Exception:
-    return AnimateDiffError(str(problem)) if isinstance(problem, EXPECTED) else problem
+def _for_user(problem: Exception, p) -> Exception:
+    if not isinstance(problem, (AnimateDiffError, *EXPECTED)):
+        return problem
+    return AnimateDiffError(without_folders(str(problem), p.outpath_samples) if p.is_api else str(problem))
 
 
 class Generation:
     """The state of one animated generation. It lives on its ``p`` and dies with it."""
 
-    def __init__(self, p: StableDiffusionProcessing, animation: Animation, loaded: Sequence[Loaded]):
+    def __init__(
+        self,
+        p: StableDiffusionProcessing,
+        animation: Animation,
+        loaded: Sequence[Loaded],
+        guidance: Guidance,
+        progress: Progress,
+    ):
         self.p = p
+        self.progress = progress
         self.animation = animation
         self.loaded = loaded
+        self.guidance = guidance
         self.interrupted: list[bool] = []
         """For each video, whether its sampling was cut short."""
         self._nothing_saved = p.do_not_save_samples
         self._session: Session | None = None
         self._problem: Exception | None = None
         self._stopped = False
+        self.argument = ShownArgument(p, animation)
+        self.frame_masks = FrameMasks(p)
         self._first_latent = FirstLatent(p, animation)
         self._travel = PromptTravel(p, animation)
         self._loras = MotionLoras(p, animation)
 
     def prepare(self) -> None:
         """Change the fields of ``p`` that an animation needs otherwise."""
-        p, animation, original = self.p, self.animation, self.p.sample
+        p, animation, original, close = self.p, self.animation, self.p.sample, self.p.close
         is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
         digest = short_hash(self.loaded[0].name, self.loaded[0].path)
         said = partial(entries, is_img2img=is_img2img, short_hash=digest)
         p.extra_generation_params.update(said(animation))
+        self.progress.now(frames=animation.num_frames)
 
         def sample(*args, **kwargs):
+            self.progress.now(stage="sampling")
             with self._sampling() as session:
                 once = partial(original, *args, **kwargs)
                 p.rng = directed(p.rng, animation)
@@ -180,11 +224,18 @@ class Generation:
                     samples = sample_repeatedly(p, animation, once) if animation.free_init.enabled else once()
             context = replace(animation.context, long_clips=session.long_clips)
             p.extra_generation_params.update(said(replace(animation, context=context)))
+            self.progress.now(stage="decoding", step=None, steps=None, window=None, windows=None)
             return samples
 
+        def release_and_close():  # `end` takes this back, so it is called after a failure only
+            self.guidance.release()
+            close()
+
         fields = {"sample": sample, "batch_size": animation.num_frames, "do_not_save_grid": True}
+        fields["close"] = release_and_close
         changes.change(p, **fields, **_one_video_for_each_prompt(p, animation.num_frames), **{_ATTRIBUTE: self})
         self._travel.prepare()
+        self.frame_masks.prepare()
         parse = p.parse_extra_network_prompts
 
         def parse_and_take():
@@ -209,22 +260,29 @@ class Generation:
         try:
             self._raise_kept_problem()
             host.check_unet_is_ours_to_use()
-            session = Session(
-                self.animation,
-                _blend(self.animation, self.loaded),
-                loras=self._loras.loaded(),
-                streams_at_once=host.streams_at_once(),
-                before_call=host.stop_if_interrupted,
-            )
-            with session, host.all_rows_in_one_call():
-                self._session = session
-                self.attach()
-                yield session
+            with hints_cut(self.p, self.guidance, self.animation) as cut_hints:
+
+                def before_call(call: Call) -> None:
+                    self._before_window()
+                    cut_hints(call)
+
+                session = Session(
+                    self.animation,
+                    _blend(self.animation, self.loaded),
+                    loras=self._loras.loaded(),
+                    streams_at_once=host.streams_at_once(),
+                    before_call=before_call,
+                )
+                with session, host.all_rows_in_one_call():
+                    self._session = session
+                    self.attach()
+                    yield session
             self._raise_kept_problem()
         except Exception as problem:
-            shown = _for_user(self._problem or problem)
+            shown = _for_user(self._problem or problem, self.p)
             # p and this object hold each other until the garbage collector comes; the weights need not wait for it.
             self.loaded = ()
+            self.guidance.release()
             if shown is problem:
                 raise
             raise shown from problem
@@ -232,6 +290,12 @@ class Generation:
             self._session = None
             if self._stopped:
                 host.take_back_stop()
+
+    def _before_window(self) -> None:
+        host.stop_if_interrupted()
+        if self._session is not None:
+            window, windows = self._session.window
+            self.progress.now(window=window, windows=windows)
 
     def _raise_kept_problem(self) -> None:
         if self._problem is not None:
@@ -257,7 +321,7 @@ class Generation:
         try:
             yield
         except Exception as problem:
-            raised, close = _for_user(problem), p.close
+            raised, close = _for_user(problem, p), p.close
             processed.images, processed.infotexts, processed.index_of_first_image = [], [""], 0
             processed.comments = f"{processed.comments or ''}{raised}\n"
 
@@ -282,6 +346,7 @@ class Generation:
 
     def before_batch(self) -> None:
         """One video begins: its prompts and its first latent are ready."""
+        self.progress.now(stage="preparing", video=self.p.iteration + 1, videos=self.p.n_iter)
         self._share_prompts()
         self._travel.before_batch()
         self._first_latent.prepare()
@@ -305,6 +370,7 @@ class Generation:
         num_rows = params.text_cond.shape[0] + params.text_uncond.shape[0]
         height, width = params.x.shape[-2:]
         step, num_steps = params.denoiser.step, params.denoiser.total_steps
+        self.progress.now(step=min(step + 1, num_steps), steps=num_steps, hires_pass=self.p.is_hr_pass)
         self._session.at_step(step, num_steps, num_rows=num_rows, height=height, width=width)
         num_conditions, rest = divmod(params.text_cond.shape[0], self.animation.num_frames)
         if rest:

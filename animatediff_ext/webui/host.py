@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,12 +11,21 @@ from modules import devices, extensions, sd_models, sd_samplers, sd_unet, shared
 from modules.sd_samplers_common import InterruptedException
 
 from animatediff_ext.animate import Session
+from animatediff_ext.catalogue.places import OLD_EXTENSIONS
+from animatediff_ext.params import SETTINGS
 from animatediff_ext.webui.errors import AnimateDiffError
 
 EXTENSION = Path(__file__).resolve().parents[2]
 """The folder of this extension, whatever it is called."""
-RIVALS = ("sd-webui-animatediff", "sd-forge-animatediff", "sd-webui-EasyPhoto")
+RIVALS = OLD_EXTENSIONS
 """Extensions that bring a script of the same name or packages that replace ours."""
+_TWINS = RIVALS[:2]
+"""Those with the script: it has our fields, and is given our requests."""
+
+
+def default_formats() -> Sequence[str]:
+    """What is saved where a request does not say it."""
+    return setting("animatediff_default_save_formats") or SETTINGS["format"].default
 
 
 def loaded_model():
@@ -30,10 +39,18 @@ def unet_of(sd_model) -> torch.nn.Module:
 
 def rival() -> str | None:
     """The name of an extension that cannot live beside this one, if there is one."""
-    others = {
+    return next((name for name in RIVALS if name in _others()), None)
+
+
+def twin() -> str | None:
+    """That of an extension for which this one steps aside."""
+    return next((name for name in _TWINS if name in _others()), None)
+
+
+def _others() -> set[str]:
+    return {
         Path(extension.path).name for extension in extensions.active() if Path(extension.path).resolve() != EXTENSION
     }
-    return next((name for name in RIVALS if name in others), None)
 
 
 def check_unet_is_ours_to_use() -> None:
@@ -110,3 +127,12 @@ def take_back_stop() -> None:
 def setting(name: str, default=None):
     """A setting of ours, also while the WebUI does not know of it yet."""
     return shared.opts.data.get(name, default)
+
+
+def temporary_folder() -> Path | None:
+    """The one of the settings, or the system's."""
+    if not shared.opts.temp_dir:
+        return None
+    folder = Path(shared.opts.temp_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -74,14 +74,15 @@ def found(name: str) -> Path | None:
         on_disk = getattr(networks, table, {}).get(name)
         if on_disk is not None:
             return Path(on_disk.filename)
-    for folder in [*models.folders(), *_lora_folders()]:
+    for folder in [*models.folders(), *lora_folders()]:
         for path in folder.rglob("*") if folder.is_dir() else ():
             if path.suffix.lower() in models.ENDINGS and name in (path.stem, path.name):
                 return path
     return None
 
 
-def _lora_folders() -> list[Path]:
+def lora_folders() -> list[Path]:
+    """The WebUI's, where its Lora extension is on."""
     chosen = getattr(shared.cmd_opts, "lora_dir", None)
     return [Path(chosen)] if chosen else []
 
@@ -89,11 +90,22 @@ def _lora_folders() -> list[Path]:
 def _found_or_raise(name: str) -> Path:
     path = found(name)
     if path is None:
+        _check_weight(name)
         raise AnimateDiffError(
             f"There is no LoRA {name!r} (motion_loras): put the file into the folder of LoRAs, and give its name "
             "without the ending."
         )
     return path
+
+
+def _check_weight(line: str) -> None:
+    """A name may have = or @ in it; where what stands before it is a LoRA, the rest was meant as its weight."""
+    for sign in "=@":
+        name, _, weight = (part.strip() for part in line.rpartition(sign))
+        if name and found(name):
+            raise AnimateDiffError(
+                f"The weight of {name} (motion_loras) is {weight!r}: give a number, or keys such as 0: 0, 100%: 1."
+            )
 
 
 def _is_ours(path: Path) -> bool:

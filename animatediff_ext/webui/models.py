@@ -9,11 +9,12 @@ from pathlib import Path
 
 from modules import hashes, paths
 
+from animatediff_ext.catalogue import known_by_file_name, motion_module_folders
 from animatediff_ext.formats import load_motion_module
 from animatediff_ext.motion import MotionModel
 from animatediff_ext.webui import host
 from animatediff_ext.webui.errors import AnimateDiffError
-from animatediff_ext.webui.host import EXTENSION, RIVALS
+from animatediff_ext.webui.host import EXTENSION
 
 ENDINGS = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
 _ADAPTER = "config.json"
@@ -22,10 +23,7 @@ _ADAPTER = "config.json"
 
 def folders() -> list[Path]:
     """Where motion modules are looked for: the one of the settings or our own, then those of the old extension."""
-    chosen = host.setting("animatediff_model_path")
-    first = Path(chosen) if chosen else EXTENSION / "model"
-    others = [EXTENSION / "model", *(Path(paths.extensions_dir) / name / "model" for name in RIVALS)]
-    return [first, *(folder for folder in others if folder != first and folder.is_dir())]
+    return motion_module_folders(host.setting("animatediff_model_path"), EXTENSION, Path(paths.extensions_dir))
 
 
 def names() -> list[str]:
@@ -51,19 +49,25 @@ def find(name: str) -> Path:
         if name in _names_in(folder):
             return folder / name
     known = names()
+    published = known_by_file_name(name)
+    get = (
+        "open *Get motion modules* in the page, or run python -m animatediff_ext models get "
+        f"{published.file_name if published else 'mm_sd15_v3.safetensors'}"
+    )
     if not known:
-        raise AnimateDiffError(
-            f"There is no motion module in {folders()[0]}: put one there, such as mm_sd15_v3.safetensors, and press "
-            "the refresh button beside the list."
-        )
-    raise AnimateDiffError(f"Motion module {name!r} was not found in {folders()[0]}: choose from {', '.join(known)}.")
+        raise AnimateDiffError(f"There is no motion module in {folders()[0]}: {get}, or put one of your own there.")
+    raise AnimateDiffError(
+        f"Motion module {name!r} was not found in {folders()[0]}: choose from {', '.join(known)}"
+        f"{f', or {get}' if published else ''}."
+    )
 
 
-def short_hash(name: str, path: Path) -> str | None:
-    """First 8 digits of the SHA-256, as infotexts have it; None for a folder or where hashing is off."""
+def short_hash(name: str, path: Path, *, read: bool = True) -> str | None:
+    """First 8 digits of the SHA-256, as infotexts have it; None for a folder or where hashing is off. Without ``read``
+    also where the file would have to be read for it."""
     if path.is_dir():
         return None
-    digest = hashes.sha256(str(path), f"AnimateDiff/{name}")
+    digest = (hashes.sha256 if read else hashes.sha256_from_cache)(str(path), f"AnimateDiff/{name}")
     return digest[:8] if digest else None
 
 

@@ -5,33 +5,41 @@ from __future__ import annotations
 import datetime
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from modules import images, shared
 from modules.processing import Processed
 from PIL.Image import Image
 
-from animatediff_ext.save import FILE_ORDER, save_animation
+from animatediff_ext.save import FILE_ORDER, as_played, save_animation
+from animatediff_ext.webui import host, names, playing
 from animatediff_ext.webui.generation import Generation
 from animatediff_ext.webui.settings import encode_options
+from animatediff_ext.webui.upload import name_below, name_for_now, upload_videos
 
 _SHOWN_BY_A_BROWSER = ("GIF", "WEBP")
 """The gallery shows pictures; these move."""
 TRAVEL_KEY = "AnimateDiff travel"
-_RETURNED = ("GIF", "MP4", "WEBP", "WEBM")
+COMMENTS_KEY = "AnimateDiff comments"
+RETURNED = ("GIF", "MP4", "WEBP", "WEBM")
 """What the API returns of the files."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """One animation: its frames, the infotext and seed of the first one, and whether it came to its end."""
+    """One animation: which of the generation it is, its frames, the infotext, seed and prompt of the first one, and
+    whether it came to its end."""
 
+    number: int
     frames: list[Image]
     infotext: str
     seed: int
+    prompt: str
     complete: bool
 
 
@@ -40,20 +48,29 @@ def deliver(generation: Generation, processed: Processed) -> None:
 
     Raises `MediaError` if a file cannot be written.
     """
-    videos = list(_videos(generation, processed))
+    videos = list(videos_in(generation, processed))
     if not videos:
         return
+    info: dict[str, Any] = {}  # in the answer's info alone: infotexts were made before
     shares = generation.prompt_shares() if generation.p.is_api else {}
-    if shares:  # in the answer's info; infotexts have the prompt itself
-        processed.extra_generation_params = {**processed.extra_generation_params, TRAVEL_KEY: shares}
+    if shares:
+        info[TRAVEL_KEY] = shares
     show = _answer_api if generation.p.is_api else _fill_gallery
     shown = [(item, video.infotext) for video in videos for item in show(generation, video)]
+    played = [item.plays for item, _ in shown if getattr(item, "plays", None)]
+    if played:
+        info[playing.KEY] = played
+    processed.extra_generation_params = {**processed.extra_generation_params, **info}
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
     processed.index_of_first_image = 0
+    processed.comments = "".join(f"{comment}\n" for comment in generation.p.comments)  # it had those of before
+    if generation.p.is_api and generation.p.comments:  # the page shows them below the gallery; the API has no place
+        said = {COMMENTS_KEY: list(generation.p.comments)}
+        processed.extra_generation_params = {**processed.extra_generation_params, **said}
 
 
-def _videos(generation: Generation, processed: Processed) -> Iterator[Video]:
+def videos_in(generation: Generation, processed: Processed) -> Iterator[Video]:
     pictures = processed.images[processed.index_of_first_image :]
     texts = processed.infotexts[processed.index_of_first_image :]  # one for each frame
     num_videos = len(generation.interrupted)
@@ -63,10 +80,13 @@ def _videos(generation: Generation, processed: Processed) -> Iterator[Video]:
     frames = pictures[::every][: len(texts)]  # other scripts may have added theirs at the end
     length = len(frames) // num_videos  # other scripts may have taken frames out
     for i in range(num_videos):
+        first = i * generation.animation.num_frames
         yield Video(
+            number=i,
             frames=frames[i * length : (i + 1) * length],
             infotext=texts[i * length],
-            seed=processed.all_seeds[i * generation.animation.num_frames],
+            seed=processed.all_seeds[first],
+            prompt=processed.all_prompts[first],
             complete=not generation.interrupted[i],
         )
 
@@ -75,13 +95,19 @@ def _fill_gallery(generation: Generation, video: Video) -> list[Image]:
     """The first frame, standing for the file that moves: the gallery serves that, other scripts still see a picture."""
     keep = _is_kept(generation, video)
     formats = _formats(generation, keep) if keep else {*_SHOWN_BY_A_BROWSER} & {*generation.animation.output.formats}
-    files = _write(generation, video, _stem(generation, video) if keep else _preview_stem(), formats)
-    moving = [files[name] for name in _SHOWN_BY_A_BROWSER if name in files]
-    if not moving:
-        moving = [_write(generation, video, _preview_stem(), {"WEBP"})["WEBP"]]
+    files = _write(generation, video, _stem(generation, video) if keep else preview_stem(), formats)
+    _upload(generation, video, files, keep)
     picture = video.frames[0].copy()
-    picture.already_saved_as = str(moving[0])
+    moving = stand_in(files, partial(_write, generation, video))
+    picture.already_saved_as = str(moving)
+    picture.plays = playing.entry(moving, files, as_played(video.frames, generation.animation)[1])
     return [picture]
+
+
+def stand_in(files: Mapping[str, Path], write: Callable[[Path, set[str]], dict[str, Path]]) -> Path:
+    """What moves in the gallery for a clip: one of its files, or else a WebP that is made for it."""
+    moving = [files[name] for name in _SHOWN_BY_A_BROWSER if name in files]
+    return moving[0] if moving else write(preview_stem(), {"WEBP"})["WEBP"]
 
 
 class FilePicture(Image):
@@ -110,9 +136,10 @@ def _answer_api(generation: Generation, video: Video) -> list[Image]:
     """The files, then single frames if they were asked for or if there is nothing else to return."""
     keep = _is_kept(generation, video)
     formats = _formats(generation, keep)
-    with nullcontext(_stem(generation, video)) if keep else _stem_for_now() as stem:
-        files = _write(generation, video, stem, formats if keep else formats & set(_RETURNED))
-        answer: list[Image] = [FilePicture.of(video.frames[0], files[name]) for name in _RETURNED if name in files]
+    with nullcontext(_stem(generation, video)) if keep else stem_for_now() as stem:
+        files = _write(generation, video, stem, formats if keep else formats & set(RETURNED))
+        _upload(generation, video, files, keep)
+        answer: list[Image] = [FilePicture.of(video.frames[0], files[name]) for name in RETURNED if name in files]
     if "Frame" in generation.animation.output.formats or not answer:
         answer += video.frames
     return answer
@@ -131,35 +158,50 @@ def _formats(generation: Generation, keep: bool) -> set[str]:
 def _write(generation: Generation, video: Video, stem: Path, formats: set[str]) -> dict[str, Path]:
     comment = video.infotext if shared.opts.enable_pnginfo else ""
     return save_animation(
-        video.frames, stem, generation.animation, comment=comment, formats=formats, options=encode_options()
+        video.frames,
+        stem,
+        generation.animation,
+        comment=comment,
+        formats=formats,
+        options=encode_options(),
+        say=generation.p.comment,
     )
 
 
 def _stem(generation: Generation, video: Video) -> Path:
-    """``…/AnimateDiff/2024-01-31/00012-1234567-request``, as the old extension named its files."""
-    folder = Path(generation.p.outpath_samples) / "AnimateDiff" / datetime.date.today().isoformat()
-    folder.mkdir(parents=True, exist_ok=True)
-    number = images.get_next_sequence_number(str(folder), "")
-    request = generation.animation.output.request_id
-    return folder / "-".join(filter(None, [f"{number:05}", str(video.seed), request]))
+    named = names.Named(
+        number=video.number,
+        seed=video.seed,
+        prompt=video.prompt,
+        picture=video.frames[0],
+        request_id=generation.animation.output.request_id,
+    )
+    return names.new_stem(generation.p, named)
 
 
-def _preview_stem() -> Path:
+def _upload(generation: Generation, video: Video, files: dict[str, Path], keep: bool) -> None:
+    """To the bucket of the settings; what was cut short only if the user wants that kept."""
+    p = generation.p
+    if video.complete or shared.opts.save_incomplete_images:
+        request = generation.animation.output.request_id
+        upload_videos(files, name_below(names.root(p)) if keep else name_for_now(video.seed, request), p.comment)
+
+
+def stem_in(folder: str, basename: str, *parts: str) -> Path:
+    """The next number's in the folder of today, behind ``basename`` and before ``parts``."""
+    today = Path(folder) / "AnimateDiff" / datetime.date.today().isoformat()
+    today.mkdir(parents=True, exist_ok=True)
+    number = images.get_next_sequence_number(str(today), basename)
+    return today / "-".join(filter(None, [basename, f"{number:05}", *parts]))
+
+
+def preview_stem() -> Path:
     """In a folder for what only the gallery shows; it is cleaned as the system cleans its temporary files."""
-    return Path(tempfile.mkdtemp(prefix="animatediff-", dir=_temporary_folder())) / "animation"
+    return Path(tempfile.mkdtemp(prefix="animatediff-", dir=host.temporary_folder())) / "animation"
 
 
 @contextmanager
-def _stem_for_now() -> Iterator[Path]:
+def stem_for_now() -> Iterator[Path]:
     """In a folder that goes again: nothing stays on the disk of a service that asked for nothing to be saved."""
-    with tempfile.TemporaryDirectory(prefix="animatediff-", dir=_temporary_folder()) as folder:
+    with tempfile.TemporaryDirectory(prefix="animatediff-", dir=host.temporary_folder()) as folder:
         yield Path(folder) / "animation"
-
-
-def _temporary_folder() -> Path | None:
-    """The one of the settings, or the system's."""
-    if not shared.opts.temp_dir:
-        return None
-    folder = Path(shared.opts.temp_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -8,24 +8,25 @@ from animatediff_ext.params import from_api
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.travel import Travel, travel_of
 
-DEPENDS_ON = ("video_length", "fps", "closed_loop", "batch_size")
+DEPENDS_ON = ("video_length", "fps", "closed_loop", "batch_size", "old_numerics")
 """The settings that decide which frame a key stands for."""
 HINT = (
     "<p>Lines such as <code>0: a cat</code>, <code>50% smooth: a dog</code> or <code>1.5s: a bird</code> in the prompt "
     "say what it is at a frame; frames between two of them lie between their prompts. They are drawn here.</p>"
 )
-_TOO_MANY_FRAMES = 10_000
+MOST_FRAMES_READ = 10_000
+"""Of longer clips the page says nothing about the prompt."""
 _MOST_FRAMES = 120
 """That are drawn; of longer clips as many, evenly spread."""
 
 
 def drawn(*values) -> str:
     """HTML for the prompt, the negative prompt, and the values of `DEPENDS_ON`."""
-    *prompts, length, fps, closed_loop, context = values
-    given = dict(zip(DEPENDS_ON, (length, fps, closed_loop, context), strict=True))
+    prompts, settings = values[: -len(DEPENDS_ON)], values[-len(DEPENDS_ON) :]
+    given = dict(zip(DEPENDS_ON, settings, strict=True))
     try:
         animation = from_api({name: value for name, value in given.items() if value is not None})[0].resolved()
-        if animation.num_frames > _TOO_MANY_FRAMES:
+        if animation.num_frames > MOST_FRAMES_READ:
             return _line(f"{animation.num_frames} frames are too many to be drawn.")
         travels = [travel_of(prompt or "", animation) for prompt in prompts]
     except SettingsError as problem:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import gradio as gr
 from modules import script_callbacks, scripts
 
-from animatediff_ext.webui import generation, infotext, output, settings, xyz
+from animatediff_ext.webui import (
+    aside,
+    batch,
+    compat,
+    generation,
+    grids,
+    host,
+    infotext,
+    output,
+    routes,
+    settings,
+    xyz,
+)
 from animatediff_ext.webui.generation import generation_of
 from animatediff_ext.webui.ui import Accordion
 
@@ -19,9 +31,10 @@ class AnimateDiffScript(scripts.Script):
     def __init__(self):
         super().__init__()
         self._prompts: dict[str, gr.Textbox] = {}
+        self._twin = host.twin()
 
     def title(self):
-        return "AnimateDiff"
+        return aside.title(self._twin) if self._twin else "AnimateDiff"
 
     def show(self, is_img2img):
         return scripts.AlwaysVisible
@@ -32,6 +45,8 @@ class AnimateDiffScript(scripts.Script):
             self._prompts[kwargs["elem_id"]] = component
 
     def ui(self, is_img2img):
+        if self._twin:
+            return aside.notice(self._twin)
         accordion = Accordion(is_img2img, [self._prompts[name] for name in PROMPTS if name in self._prompts])
         self.infotext_fields = accordion.paste_fields
         self.paste_field_names = [name for _, name in accordion.paste_fields]
@@ -57,6 +72,11 @@ class AnimateDiffScript(scripts.Script):
             with running.keeping_problems():
                 running.before_sampling(kwargs.get("noise"))
 
+    def postprocess_image(self, p, pp, *args):
+        running = generation_of(p)
+        if running:
+            running.frame_masks.before_image(p.batch_index)
+
     def postprocess_batch(self, p, *args, **kwargs):
         running = generation_of(p)
         if running:
@@ -65,9 +85,13 @@ class AnimateDiffScript(scripts.Script):
     def postprocess(self, p, processed, *args):
         running = generation_of(p)
         if running:
+            running.progress.now(stage="writing")
             with running.failing_on_close(processed):
-                output.deliver(running, processed)
-            generation.end(p)
+                try:
+                    grids.note(running, processed)
+                    output.deliver(running, processed)
+                finally:
+                    generation.end(p)
 
 
 def on_cfg_denoiser(params) -> None:
@@ -80,9 +104,27 @@ def on_cfg_denoiser(params) -> None:
 
 def register() -> None:
     """Tell the WebUI of our callbacks. It runs the door anew on *Reload UI*, so this may be called again."""
-    for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted, xyz.register):
+    before_ui = (xyz.register, grids.register)
+    others = (unregister, routes.register)
+    for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted, *before_ui, *others):
         script_callbacks.remove_callbacks_for_function(function)
+    unregister()
+    if host.twin():
+        return
+    if not host.rival():
+        compat.provide()
+    batch.take_over()
+    script_callbacks.on_script_unloaded(unregister)
     script_callbacks.on_ui_settings(settings.on_ui_settings)
+    script_callbacks.on_before_ui(settings.on_ui_settings)  # with --nowebui settings are not asked for
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_infotext_pasted(infotext.pasted)
-    script_callbacks.on_before_ui(xyz.register)
+    for function in before_ui:
+        script_callbacks.on_before_ui(function)
+    script_callbacks.on_app_started(routes.register)
+
+
+def unregister() -> None:
+    """Callback of the WebUI when it is about to load scripts anew."""
+    batch.give_back()
+    compat.withdraw()

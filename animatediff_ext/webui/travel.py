@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 from modules import shared
 
 from animatediff_ext.params import Animation
-from animatediff_ext.travel import BLENDS, FramePrompt, Travel, blended, travel_of
-from animatediff_ext.travel.blend import Blend, lerp
+from animatediff_ext.travel import FramePrompt, Travel, blended, blends_of, travel_of
+from animatediff_ext.travel.blend import Blend
 from animatediff_ext.webui import changes
 from animatediff_ext.webui.conditioning import filled_up, tokens_of
 from animatediff_ext.webui.errors import AnimateDiffError, mistakes_said
 
+Blends = tuple[Blend, Blend]
+"""Of tokens, and of a pooled vector."""
 _PLACE = "\ue000"
 """A letter of nobody's, to find out what styles put in front of a prompt and behind it."""
 _TAG = re.compile(r"<\w+:[^>]+>")
@@ -48,7 +50,7 @@ class PromptTravel:
             # what was cached for the keys stays what it is; frames are blended anew from it
             prompts = _same_kind(required_prompts, [style.around(prompt) for prompt in travel.prompts])
             conds = get_conds(function, prompts, *args, **kwargs)
-            return _frames(travel, conds, BLENDS[self._animation.prompt_blend])
+            return _frames(travel, conds, blends_of(self._animation))
 
         def parse_each_once():
             with mistakes_said():
@@ -165,11 +167,11 @@ def _same_kind(required_prompts, prompts: Sequence[str]):
     return list(prompts) if kind is list else kind(prompts, copy_from=required_prompts)
 
 
-def _frames(travel: Travel, conds: Any, blend: Blend) -> Any:
+def _frames(travel: Travel, conds: Any, blends: Blends) -> Any:
     """Conditioning of the prompts → that of the frames, in the WebUI's own classes."""
     if not hasattr(conds, "batch"):  # of a negative prompt: it has no parts
         known = dict(zip(travel.prompts, _of_one_length(conds), strict=True))
-        return [_schedule(frame, known, blend) for frame in travel.frames]
+        return [_schedule(frame, known, blends) for frame in travel.frames]
     known = dict(zip(travel.prompts, conds.batch, strict=True))
     counts = {len(parts) for parts in known.values()}
     if len(counts) > 1:
@@ -177,19 +179,19 @@ def _frames(travel: Travel, conds: Any, blend: Blend) -> Any:
             f"The keys of the prompt have {' and '.join(map(str, sorted(counts)))} parts joined by AND: give every key "
             "as many."
         )
-    columns = [_column(travel, {prompt: parts[i] for prompt, parts in known.items()}, blend) for i in range(*counts)]
+    columns = [_column(travel, {prompt: parts[i] for prompt, parts in known.items()}, blends) for i in range(*counts)]
     batch = [list(parts) for parts in zip(*columns, strict=True)]
     return type(conds)(shape=(len(batch),), batch=batch)
 
 
-def _column(travel: Travel, known: dict[str, Any], blend: Blend) -> list:
+def _column(travel: Travel, known: dict[str, Any], blends: Blends) -> list:
     """One AND part of every frame, with its weight between those of the keys."""
     lists = _of_one_length([part.schedules for part in known.values()])
     schedules = dict(zip(known, lists, strict=True))
     kind = type(next(iter(known.values())))
     return [
         kind(
-            _schedule(frame, schedules, blend),
+            _schedule(frame, schedules, blends),
             sum(share * known[prompt].weight for prompt, share in frame.weights.items()),
         )
         for frame in travel.frames
@@ -209,12 +211,12 @@ def _filled(cond, num_tokens: int):
     return {**cond, "crossattn": tokens} if isinstance(cond, dict) else tokens
 
 
-def _schedule(frame: FramePrompt, schedules: dict[str, list], blend: Blend) -> list:
+def _schedule(frame: FramePrompt, schedules: dict[str, list], blends: Blends) -> list:
     """The steps at which any of the prompts changes, and what lies between the prompts until then."""
     used = {prompt: schedules[prompt] for prompt in frame.weights}
     ends = sorted({entry.end_at_step for schedule in used.values() for entry in schedule})
     entry = type(next(iter(used.values()))[0])
-    return [entry(end, _blended(frame, {prompt: _at(used[prompt], end) for prompt in used}, blend)) for end in ends]
+    return [entry(end, _blended(frame, {prompt: _at(used[prompt], end) for prompt in used}, blends)) for end in ends]
 
 
 def _at(schedule: list, step: int):
@@ -222,15 +224,17 @@ def _at(schedule: list, step: int):
     return next((entry.cond for entry in schedule if step <= entry.end_at_step), schedule[0].cond)
 
 
-def _blended(frame: FramePrompt, conds: dict[str, Any], blend: Blend):
-    """``(n c)``; or SDXL's dictionary, in which a pooled vector stands in one row with the sizes of the picture. That
-    goes along the line, which leaves alone what both prompts have in common."""
+def _blended(frame: FramePrompt, conds: dict[str, Any], blends: Blends):
+    """``(n c)``; or SDXL's dictionary, in which a pooled vector stands in one row with the sizes of the picture."""
     first = next(iter(conds.values()))
     if len(conds) == 1:
         return first
+    of_tokens, of_pooled = blends
     if not isinstance(first, dict):
-        return blended(frame, conds.__getitem__, blend)
+        return blended(frame, conds.__getitem__, of_tokens)
     return {
-        name: blended(frame, lambda prompt, name=name: conds[prompt][name], blend if name == "crossattn" else lerp)
+        name: blended(
+            frame, lambda prompt, name=name: conds[prompt][name], of_tokens if name == "crossattn" else of_pooled
+        )
         for name in first
     }

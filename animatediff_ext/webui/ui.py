@@ -12,10 +12,11 @@ from animatediff_ext.inject import misfit
 from animatediff_ext.media import MediaError, probe
 from animatediff_ext.params import VIDEO_FORMATS
 from animatediff_ext.setting import Setting
-from animatediff_ext.webui import host, models, preview
+from animatediff_ext.webui import get_models, host, models, preview, summary
 from animatediff_ext.webui.arguments import page_fields
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
-from animatediff_ext.webui.infotext import FIELD_PREFIX
+from animatediff_ext.webui.gradio_versions import in_the_page
+from animatediff_ext.webui.infotext import FromInfotext
 
 
 class Accordion:
@@ -37,28 +38,32 @@ class Accordion:
                 )
             self._build(is_img2img)
         self.components = [request, *(self._built[name] for name in self._fields)]
-        self.paste_fields = [(self._built[name], f"{FIELD_PREFIX}{name}") for name in self._fields]
+        self.paste_fields = [(self._built[name], FromInfotext(name)) for name in self._fields]
 
     def _build(self, is_img2img: bool) -> None:
         with gr.Row():
+            self._checkbox("enable")
             with gr.Row():
                 refresh = self._motion_module()
-            self._checks("format")
         status = gr.HTML(_status(self._built["model"].value), elem_id=f"{self._prefix}status")
         with gr.Row():
-            self._checkbox("enable")
             self._number("video_length")
             self._number("fps")
             self._number("loop_number")
+            duration = gr.HTML(elem_id=f"{self._prefix}duration")
         with gr.Row():
             self._radio("closed_loop")
             self._slider("batch_size")
-            self._number("stride")
-            self._number("overlap")
-        with gr.Row():
-            self._dropdown("context_schedule")
-            self._dropdown("context_weights")
-            self._dropdown("long_clips")
+        self._checks("format")
+        with gr.Accordion("Clips longer than a context", open=False):
+            with gr.Row():
+                self._number("stride")
+                self._number("overlap")
+            with gr.Row():
+                self._dropdown("context_schedule")
+                self._dropdown("context_weights")
+                self._dropdown("long_clips")
+            self._checkbox("old_numerics")
         with gr.Accordion("Prompt travel", open=False):
             self._dropdown("prompt_blend")
             self._preview()
@@ -77,18 +82,21 @@ class Accordion:
             with gr.Row():
                 self._dropdown("second_model", choices=["", *models.names()])
                 self._slider("second_model_share")
-        with gr.Row():
+        with gr.Accordion("Noise", open=False), gr.Row():
             self._dropdown("noise_kind")
             self._slider("noise_share")
-        with gr.Row():
-            self._radio("interp")
-            self._number("interp_x")
         with gr.Accordion("FreeInit Params", open=False):
             self._checkbox("freeinit_enable")
             self._dropdown("freeinit_filter")
             for name in ("freeinit_ds", "freeinit_dt", "freeinit_iters"):
                 self._slider(name)
             self._checkbox("freeinit_coarse")
+        with gr.Accordion("More frames", open=False), gr.Row():
+            self._radio("interp")
+            self._number("interp_x")
+        with gr.Accordion("Smaller GIFs", open=False), gr.Row():
+            self._number("gif_max_mb")
+            self._number("gif_max_width")
         with gr.Accordion("Video source", open=False):
             source = self._fields["video_source"]
             self._built["video_source"] = gr.Video(label=source.label, elem_id=self._id(source))
@@ -110,11 +118,30 @@ class Accordion:
         remove = gr.Button("Remove motion module from memory", elem_id=f"{self._prefix}remove")
         remove.click(fn=models.CACHE.clear, queue=False)
         model = self._built["model"]
-        # javascript/animatediff.js presses this too, when the checkpoint has changed
+        # javascript/checkpoint.js presses this too, when the checkpoint has changed
         lists = [model, self._built["second_model"]]
         refresh.click(fn=_refreshed, inputs=lists, outputs=[*lists, status], queue=False, show_progress=False)
+        get_models.section(self._prefix, _refreshed, inputs=lists, outputs=[*lists, status])
         for event in (model.change, self._built["enable"].change):
             event(fn=_status_with_hash, inputs=[model], outputs=[status], queue=False, show_progress=False)
+        self._summary(duration)
+
+    def _summary(self, duration: gr.HTML) -> None:
+        """javascript/accordion.js asks by a hidden button when something was changed, and shows what it is told."""
+        tab = self._prefix.removesuffix("-ad-")
+        fields = [self._built[name] for name in summary.DEPENDS_ON]
+        facts = gr.JSON(visible=False)
+        ask = gr.Button(visible=False, elem_id=f"{self._prefix}ask")
+        ask.click(
+            fn=summary.facts,
+            inputs=[*self._prompts, *fields],
+            outputs=[facts, duration],
+            queue=False,
+            show_progress=False,
+        ).then(**in_the_page(f"(facts) => window.animateDiff?.show('{tab}', facts)", [facts]))
+        changed = in_the_page(f"() => window.animateDiff?.ask('{tab}')")
+        for event in (*(prompt.change for prompt in self._prompts), *(field.change for field in fields)):
+            event(**changed)
 
     def _preview(self) -> None:
         """What the frames will be told, drawn when a prompt is left, and when what it depends on has been changed."""
@@ -145,9 +172,10 @@ class Accordion:
 
     def _number(self, name: str) -> None:
         field = self._fields[name]
-        whole = {"precision": 0} if field.kind is int else {}
+        # An infotext's value gets the type of this one: the API makes 7 of 7.5 where it is a whole number.
+        kind = {"precision": 0} if field.kind is int else {"value": float(field.default)}
         # No minimum: gradio would refuse a still for it, without naming the field, with AnimateDiff off as well.
-        self._built[name] = gr.Number(**self._common(name), **whole)
+        self._built[name] = gr.Number(**{**self._common(name), **kind})
 
     def _slider(self, name: str) -> None:
         low, high, step = self._fields[name].slider
@@ -196,7 +224,9 @@ def _status_with_hash(name: str | None) -> str:
 def _status(name: str | None, with_hash: bool = False) -> str:
     """One line on a motion module: its family, its hash, and whether it fits the checkpoint that is loaded."""
     if not name:
-        return _line(f"No motion module in {models.folders()[0]}: put one there and press 🔄.", good=False)
+        return _line(
+            f"No motion module in {models.folders()[0]}: get one below, or put one there and press 🔄.", good=False
+        )
     try:
         path = models.find(name)
         known = describe(path)

@@ -10,9 +10,14 @@ from typing import Any
 
 from modules import scripts
 
-from animatediff_ext.params import SETTINGS
-from animatediff_ext.setting import Setting, SettingsError, canonical
+from animatediff_ext.direct import Director, loras_of
+from animatediff_ext.infotext import value_said
+from animatediff_ext.media import MediaError
+from animatediff_ext.media.source import opened_picture
+from animatediff_ext.params import SETTINGS, from_api
+from animatediff_ext.setting import Setting, SettingsError
 from animatediff_ext.webui import models
+from animatediff_ext.webui.errors import AnimateDiffError
 
 PREFIX = "[AnimateDiff] "
 _OLD_LABELS = {
@@ -20,11 +25,14 @@ _OLD_LABELS = {
     "model": "Motion Module",
     "video_length": "Video length",
     "batch_size": "Batch size",
+    "interp": "Interp",
     "latent_power_last": "Latent power last",
     "latent_scale_last": "Latent scale last",
 }
 """Those of the old extension which are not what the page says; saved plots have them."""
-_NOT_AXES = {"format", "video_source", "last_frame", "mask_path", "request_id"}
+_OWN_LABELS = {"last_frame": "Last frame", "request_id": "Request id"}
+_SLOW = ("model", "second_model")
+"""They are read from files: the plot changes them as seldom as it can."""
 _VALUES = "animatediff_axes"
 
 
@@ -35,25 +43,23 @@ def values_of(p) -> dict[str, Any]:
 
 def register() -> None:
     """Add the axes, once, to the plot's list; callback of the WebUI before it builds its page."""
-    for grid in _plots():
+    for grid in plots():
         known = {option.label for option in grid.axis_options}
-        grid.axis_options += [option for option in map(_axis(grid), _axes()) if option.label not in known]
+        grid.axis_options += [option for option in map(_axis(grid), SETTINGS.values()) if option.label not in known]
 
 
-def _plots() -> list:
+def plots() -> list:
+    """The Python modules of the plot's script: the WebUI runs it anew on *Reload UI*."""
     found = [data.module for data in scripts.scripts_data if data.script_class.__module__.endswith("xyz_grid.py")]
     return list({id(module): module for module in found}.values())
-
-
-def _axes() -> list[Setting]:
-    return [known for known in SETTINGS.values() if known.label and known.api not in _NOT_AXES]
 
 
 def _axis(grid) -> Callable[[Setting], Any]:
     def option(known: Setting):
         cls = grid.AxisOptionImg2Img if known.img2img_only else grid.AxisOption
-        label = PREFIX + _OLD_LABELS.get(known.api, known.label)
-        return cls(label, _kind(known), _applied(known), confirm=_confirmed(known), **_choices(known))
+        label = PREFIX + {**_OWN_LABELS, **_OLD_LABELS}.get(known.api, known.label)
+        how = {"confirm": _confirmed(known), "cost": 0.5 if known.api in _SLOW else 0.0, **_choices(known)}
+        return cls(label, _kind(known), _applied(known), **how)
 
     return option
 
@@ -64,9 +70,18 @@ def _kind(known: Setting) -> type:
 
 def _applied(known: Setting) -> Callable[[Any, Any, Any], None]:
     def apply(p, value, _values) -> None:
-        vars(p)[_VALUES] = {**values_of(p), known.api: value}  # a new dictionary: copies of p share the old one
+        # a new dictionary: copies of p share the old one
+        vars(p)[_VALUES] = {**values_of(p), known.api: _value(known, value)}
 
     return apply
+
+
+def _value(known: Setting, value: Any) -> Any:
+    """What a cell of the axis gets: several formats are joined by +, and a picture is given by its path."""
+    if known.api == "last_frame" and value:
+        with opened_picture(value) as picture:
+            return picture.convert("RGB")
+    return value_said(known, value)
 
 
 def _confirmed(known: Setting) -> Callable[[Any, list], None]:
@@ -75,15 +90,23 @@ def _confirmed(known: Setting) -> Callable[[Any, list], None]:
     def confirm(_p, values: list) -> None:
         try:
             for value in values:
-                canonical(known, value)
-        except SettingsError as problem:
-            raise RuntimeError(str(problem)) from problem
+                _check_what_travels(known, _value(known, value))
+        except (MediaError, OSError, SettingsError) as problem:
+            raise AnimateDiffError(str(problem)) from problem
 
     return confirm
 
 
+def _check_what_travels(known: Setting, value: Any) -> None:
+    """Texts of numbers that travel are otherwise read when an animation begins. Raises `SettingsError`."""
+    if known.path.startswith("motion.") and known.kind is str and not known.choices:
+        animation = from_api({known.api: value})[0].resolved()
+        Director(animation)
+        loras_of(animation)
+
+
 def _choices(known: Setting) -> dict[str, Any]:
-    if known.api in ("model", "second_model"):
+    if known.api in _SLOW:
         return {"choices": models.names}
     if known.kind is bool:
         return {"choices": lambda: ["True", "False"]}

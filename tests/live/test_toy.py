@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from animatediff_ext.toy.claim import all_cases, heading_accuracy
-from animatediff_ext.toy.files import BASE, MOTION, NIGHT
+from animatediff_ext.toy.files import BASE, DUSK, MOTION
 from animatediff_ext.toy.measures import ClipMeasures
 from animatediff_ext.toy.scene import CLIP_FRAMES, SIDE
 from animatediff_ext.toy.studio import HOW
@@ -45,7 +45,7 @@ def toy_clip(webui, checkpoint: str, prompt: str, seed: int) -> np.ndarray:
     return np.stack([np.asarray(Image.open(io.BytesIO(base64.b64decode(frame))).convert("RGB")) for frame in frames])
 
 
-@pytest.mark.parametrize(("checkpoint", "key"), [(BASE, "heading_base"), (NIGHT, "heading_night")])
+@pytest.mark.parametrize(("checkpoint", "key"), [(BASE, "heading_base"), (DUSK, "heading_dusk")])
 def test_headings_are_those_of_the_standalone_host(webui, checkpoint, key):
     known = {entry["title"].split()[0] for entry in webui.get("/sdapi/v1/sd-models")}
     if checkpoint not in known:

@@ -91,3 +91,85 @@ def test_no_frames_are_an_error():
 def test_leaving_midway_is_fine():
     first = next(iter(interpolated(LazyClip(40), fps=8, factor=4)))
     np.testing.assert_array_equal(first, next(iter(LazyClip(1))))
+
+
+class Shots:
+    """Two scenes with nothing in common, ``first`` and ``second`` frames long."""
+
+    def __init__(self, first, second):
+        self.num_frames, self.first = first + second, first
+
+    def __len__(self):
+        return self.num_frames
+
+    def __iter__(self):
+        for index, frame in enumerate(LazyClip(self.num_frames)):
+            yield frame if index < self.first else 255 - frame[::-1] // 3
+
+
+@pytest.mark.parametrize(("first", "second"), [(4, 4), (1, 3), (3, 1), (1, 1)])
+@pytest.mark.parametrize("factor", [2, 5])
+def test_a_cut_stays_a_cut(first, second, factor):
+    """Both scenes are what they are without the other one, and between them each lasts half of the time."""
+    shots = list(Shots(first, second))
+    frames = list(interpolated(Shots(first, second), fps=8, factor=factor))
+    assert len(frames) == (first + second - 1) * factor + 1
+    alone = [list(interpolated(part, fps=8, factor=factor)) for part in (shots[:first], shots[first:])]
+    end, begin = (first - 1) * factor, first * factor
+    np.testing.assert_array_equal(frames[: end + 1], alone[0])
+    np.testing.assert_array_equal(frames[begin:], alone[1])
+    for index in range(end + 1, begin):
+        nearer = shots[first - 1] if index - end < begin - index else shots[first]
+        np.testing.assert_array_equal(frames[index], nearer)
+
+
+class Ring:
+    """A square that goes to and fro, so that the first frame follows the last one."""
+
+    def __len__(self):
+        return 8
+
+    def __iter__(self):
+        frames = list(MovingSquare(5))
+        yield from [*frames, *frames[-2:0:-1]]
+
+
+def test_a_loop_is_interpolated_over_its_seam():
+    open_clip = list(interpolated(Ring(), fps=8, factor=3))
+    loop = interpolated(Ring(), fps=8, factor=3, closed=True)
+    frames = list(loop)
+    assert len(frames) == len(loop) == 24, "as long as the 8 frames were"
+    np.testing.assert_array_equal(frames[::3], list(Ring()))
+    np.testing.assert_array_equal(frames[:20], open_clip[:20])  # the filter looks two frames ahead
+    centres = [centre_of_square(frame) for frame in [*frames[21:], frames[0]]]
+    np.testing.assert_allclose(np.diff(centres), -2, atol=1)
+
+
+def test_a_seam_that_is_a_cut_is_not_blended():
+    shots = list(Shots(3, 3))
+    frames = list(interpolated(Shots(3, 3), fps=8, factor=4, closed=True))
+    assert len(frames) == 24
+    np.testing.assert_array_equal(frames[21], shots[-1])
+    np.testing.assert_array_equal(frames[23], shots[0])
+
+
+def test_a_loop_of_one_frame_stands_still():
+    (frame,) = LazyClip(1)
+    frames = np.array(list(interpolated([frame], fps=8, factor=3, closed=True)))
+    np.testing.assert_allclose(frames.astype(int), np.array([frame] * 3), atol=3)
+
+
+def test_few_frames_are_held_however_long_the_clip():
+    """That nothing waits for the end: the first new frame is there when a handful has been read."""
+    read = []
+
+    class Watched(LazyClip):
+        def __iter__(self):
+            for index, frame in enumerate(super().__iter__()):
+                read.append(index)
+                yield frame
+
+    most = 0
+    for index, _frame in enumerate(interpolated(Watched(40), fps=8, factor=2, closed=True)):
+        most = max(most, len(read) - index // 2)
+    assert most < 10

@@ -175,7 +175,7 @@ class UNetModel(nn.Module):
         self.out = nn.Sequential(nn.GroupNorm(32, channels), nn.SiLU(), nn.Conv2d(channels, 4, 3, padding=1))
 
     def forward(self, x, timesteps=None, context=None, y=None):
-        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))
+        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels).to(x.dtype))
         skips, h = [], x
         for block in self.input_blocks:
             h = block(h, emb, context)

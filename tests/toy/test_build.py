@@ -20,7 +20,7 @@ from animatediff_ext.toy import build as build_module
 from animatediff_ext.toy import fit as fit_module
 from animatediff_ext.toy.build import Recipe, build
 from animatediff_ext.toy.checkpoint import write_checkpoint
-from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, FILES, MOTION, NIGHT, ZOOM
+from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, DUSK, FILES, MOTION, ZOOM
 from animatediff_ext.toy.fit import Plan, fit
 from animatediff_ext.toy.install import install
 from animatediff_ext.toy.learn_vae import as_pixels, training_pictures, whiten
@@ -35,7 +35,7 @@ TINY = Recipe(
     decoder=FEW,
     num_pictures=64,
     base=Plan(num_steps=2, lr=1e-3, ema=0.5),
-    night=FEW,
+    dusk=FEW,
     num_videos=4,
     num_zooms=4,
     num_chalks=16,
@@ -75,7 +75,7 @@ def test_what_is_there_is_not_made_again(made):
 
 def test_only_what_is_missing_is_made_and_it_is_the_same(copied):
     """Also where its training has long been finished."""
-    paths = [copied / "toy" / name for name in (NIGHT, MOTION)]
+    paths = [copied / "toy" / name for name in (DUSK, MOTION)]
     before = [load_file(path) for path in paths]
     for path in paths:
         path.unlink()
@@ -92,7 +92,7 @@ def test_what_was_made_for_another_base_is_made_again(made, tmp_path):
     save_file(tensors | {name: tensors[name] + 1}, tmp_path / "toy" / BASE)
     made_again = []
     build(TINY, tmp_path / "work", tmp_path / "toy", say=made_again.append)
-    assert [path.rpartition("/")[2] for path in made_again] == [NIGHT, ADAPTER, MOTION, ZOOM, CHALK]
+    assert [path.rpartition("/")[2] for path in made_again] == [DUSK, ADAPTER, MOTION, ZOOM, CHALK]
 
 
 def test_a_stage_that_is_stopped_is_not_taken_for_finished(made, tmp_path, monkeypatch):
@@ -129,10 +129,10 @@ def test_a_checkpoint_is_what_was_learnt_but_for_halves(made, tmp_path):
         torch.testing.assert_close(tensor, learnt[name], rtol=1e-3, atol=1e-5)
 
 
-def test_night_is_another_unet_with_the_same_vae_and_text_encoder(made):
-    base, night = (load_file(made / "toy" / name) for name in (BASE, NIGHT))
-    assert base.keys() == night.keys()
-    changed = {name for name in base if not torch.equal(base[name], night[name])}
+def test_dusk_is_another_unet_with_the_same_vae_and_text_encoder(made):
+    base, dusk = (load_file(made / "toy" / name) for name in (BASE, DUSK))
+    assert base.keys() == dusk.keys()
+    changed = {name for name in base if not torch.equal(base[name], dusk[name])}
     assert changed
     assert all(name.startswith("model.diffusion_model.") for name in changed)
 
@@ -148,7 +148,7 @@ def test_its_motion_module_and_loras_are_told_for_what_they_are(made):
 def test_a_clip_can_be_made_of_them_all_together(made):
     studio = Studio(made / "toy")
     how = {"num_steps": 2, "animation": Animation(num_frames=3)}
-    clip = studio.clip(NIGHT, MOTION, "a red circle", 1, loras=[(CHALK, 0.5), (ZOOM, 1.0)], **how)
+    clip = studio.clip(DUSK, MOTION, "a red circle", 1, loras=[(CHALK, 0.5), (ZOOM, 1.0)], **how)
     assert clip.shape == (3, 64, 64, 3)
     assert clip.dtype == np.uint8
 
@@ -159,7 +159,7 @@ def test_installing_copies_the_files_where_a_webui_looks(made, tmp_path):
     files = list(install(made / "toy", tmp_path))
     assert tmp_path / "extensions/ours/model" / MOTION in files
     assert all(path.is_file() for path in files)
-    assert {path.name for path in files} >= {BASE, NIGHT, MOTION, CHALK, ZOOM}
+    assert {path.name for path in files} >= {BASE, DUSK, MOTION, CHALK, ZOOM}
     description = yaml.safe_load((tmp_path / "models/Stable-diffusion" / BASE).with_suffix(".yaml").read_text())
     version = description["model"]["params"]["cond_stage_config"]["params"]["version"]
     assert version == str((made / "toy" / "clip").resolve())

@@ -91,9 +91,9 @@ def test_a_clip_that_loses_its_shape_fails_as_a_whole():
 def test_a_look_is_more_than_its_ground():
     scene, _ = drawn(5)
     pasted = draw(scene, "paper").copy()
-    pasted[~Picture(pasted).mask] = draw(scene, "night")[0, 0]
-    assert Picture(draw(scene, "night")).look == "night"
-    assert Picture(pasted).look != "night"
+    pasted[~Picture(pasted).mask] = draw(scene, "dusk")[0, 0]
+    assert Picture(draw(scene, "dusk")).look == "dusk"
+    assert Picture(pasted).look != "dusk"
 
 
 def test_the_hue_is_a_circle():

@@ -14,7 +14,7 @@ from animatediff_ext.media import probe, read_frames
 from animatediff_ext.params import Animation, Context, Motion, Noise
 from animatediff_ext.toy.claim import all_cases, cases_without_colour, heading_accuracy, mean, still, zoom
 from animatediff_ext.toy.demo import MODELS, PROMPTS, demo
-from animatediff_ext.toy.files import BASE, CHALK, FIGURES, FILES, MOTION, NIGHT, SHIPPED, ZOOM
+from animatediff_ext.toy.files import BASE, CHALK, DUSK, FIGURES, FILES, MOTION, SHIPPED, ZOOM
 from animatediff_ext.toy.measures import ClipMeasures
 from animatediff_ext.toy.report import number
 from animatediff_ext.toy.scene import SPEED
@@ -78,9 +78,9 @@ def test_a_clip_of_the_demo_is_smooth_in_its_file_too(shown):
     assert {picture.colour for picture in measures.pictures} == {"red"}
 
 
-@pytest.mark.parametrize("model", [BASE, NIGHT])
+@pytest.mark.parametrize("model", [BASE, DUSK])
 def test_one_module_animates_the_base_and_a_checkpoint_it_never_saw(studio, model):
-    key = {BASE: "base", NIGHT: "night"}[model]
+    key = {BASE: "base", DUSK: "dusk"}[model]
     cases = all_cases(FEW)
     made = clips(studio, model, cases)
     measures = [ClipMeasures.of(clip) for clip in made]
@@ -89,8 +89,8 @@ def test_one_module_animates_the_base_and_a_checkpoint_it_never_saw(studio, mode
     assert mean(one.residual for one in measures) < 2 * figures()[f"residual_{key}"]["value"]
     assert mean(one.speed for one in measures) == pytest.approx(SPEED, rel=0.35)
     assert heading_accuracy([still(clip) for clip in made], cases) == 0
-    if model == NIGHT:
-        assert mean(one.share_of_look("night") for one in measures) > 0.9
+    if model == DUSK:
+        assert mean(one.share_of_look("dusk") for one in measures) > 0.9
 
 
 def test_without_the_module_frames_know_nothing_of_each_other(studio):

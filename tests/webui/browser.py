@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -20,6 +24,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-breakpad",
     "--disable-dev-shm-usage",
     "--window-size=1200,1400",
     # nothing but the page itself: gradio's page asks for fonts and scripts of others
@@ -28,9 +33,15 @@ FLAGS = (
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
+def needs_chromium(test):
+    """Mark a test that has the fixture `browser`."""
+    missing = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+    return pytest.mark.browser(pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")(test))
+
+
 class Browser:
     def __init__(self, session: str):
-        self._http = httpx.Client(base_url=session, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=session, timeout=60, trust_env=False)
 
     def _post(self, path: str, **body) -> Any:
         answer = self._http.post(path, json=body).json()["value"]
@@ -67,19 +78,44 @@ class Browser:
             time.sleep(0.05)
         return value
 
+    def inject(self, *sources: str) -> None:
+        """Run scripts as a page's own, one after the other."""
+        for source in sources:
+            add = "const made = document.createElement('script'); made.textContent = arguments[0];"
+            self._post("/execute/sync", script=f"{add} document.head.append(made)", args=[source])
+
+    def keys(self, css: str, keys: str) -> None:
+        self._post(f"/element/{self._element(css)}/value", text=keys)
+
+    def size(self, width: int, height: int) -> None:
+        """Of the window, in pixels."""
+        self._post("/window/rect", width=width, height=height)
+
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._http.get("/screenshot").json()["value"]))
 
 
 @contextmanager
-def chromium(chromedriver: str, binary: str, profile: Path) -> Iterator[Browser]:
-    """``profile`` is an empty folder."""
-    driver = subprocess.Popen([chromedriver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+def chromium(profile: Path) -> Iterator[Browser]:
+    """``profile`` is an empty folder. Whatever happens, nothing of it runs any longer afterwards."""
+    # Closing its input ends the whole group, and so does the end of this process, however it comes.
+    driver = subprocess.Popen(
+        ["sh", "-c", '"$0" --port=0 & cat > /dev/null; kill -KILL 0', CHROMEDRIVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    too_late = threading.Timer(60, driver.stdin.close)  # or a driver that says nothing would be listened to for ever
+    too_late.daemon = True
+    too_late.start()
     try:
         line = next(line for line in driver.stdout if "started successfully on port" in line)
+        too_late.cancel()
         port = line.strip().rstrip(".").rpartition(" ")[2]
         url = f"http://127.0.0.1:{port}"
-        options = {"binary": binary, "args": [*FLAGS, f"--user-data-dir={profile}"]}
+        options = {"binary": CHROMIUM, "args": [*FLAGS, f"--user-data-dir={profile}"]}
         wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
         answer = httpx.post(f"{url}/session", json=wanted, timeout=60, trust_env=False).json()["value"]
         if "sessionId" not in answer:
@@ -88,7 +124,10 @@ def chromium(chromedriver: str, binary: str, profile: Path) -> Iterator[Browser]
         try:
             yield Browser(session)
         finally:
-            httpx.delete(session, timeout=30, trust_env=False)
+            with suppress(httpx.HTTPError):
+                httpx.delete(session, timeout=10, trust_env=False)
     finally:
-        driver.terminate()
-        driver.wait()
+        too_late.cancel()
+        driver.stdin.close()
+        driver.wait(timeout=10)
+        driver.stdout.close()

@@ -12,6 +12,7 @@ import torch
 from animatediff_ext.formats import load_motion_module, save_motion_module
 from tests.models.motion import motion_config, random_motion
 from tests.webui import host as stub
+from tests.webui.browser import chromium
 from tests.webui.host.weights import give_back
 
 
@@ -67,11 +68,18 @@ def host(stub_modules, motion_modules, tmp_path, monkeypatch):
     host = stub.Host(tmp_path / "outputs", motion_modules)
     monkeypatch.setattr(host.webui("models"), "load_motion_module", lambda path: _read(path, path.stat().st_mtime_ns))
     host.output.mkdir()
+    host.shared.config_filename = str(tmp_path / "config.json")
     host.temporary = temporary
     model = host.shared.sd_model
     yield host
     give_back(model.model.diffusion_model, model.sd_checkpoint_info.widths)
     assert [problem for problem in host.errors.reports if "of another script" not in str(problem)] == []
+
+
+@pytest.fixture
+def browser(tmp_path):
+    with chromium(tmp_path / "profile") as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ CHANGED = {
     "latent_scale_last": 9,
     "request_id": "job-1",
     "prompt_blend": "lerp",
+    "old_numerics": False,
     "context_schedule": "static",
     "context_weights": "flat",
     "long_clips": "views",

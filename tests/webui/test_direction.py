@@ -204,6 +204,8 @@ def test_the_webui_is_not_told_of_a_lora_that_is_ours(host, lora_file):
 def test_a_weight_that_is_none_is_one_sentence(host, lora_file):
     with pytest.raises(host.error, match="The weight of <lora:zoom> is 'abc'"):
         host.generate({}, prompt="a cat <lora:zoom:abc>")
+    with pytest.raises(host.error, match=r"The weight of zoom \(motion_loras\) is 'abc'"):
+        host.generate({"motion_loras": "zoom = abc"})
 
 
 def test_a_motion_lora_of_the_hires_prompt_alone_is_pointed_out(host, lora_file):

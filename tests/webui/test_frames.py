@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from animatediff_ext.animate import windows_of
+from animatediff_ext.context.old import old_uniform
 from animatediff_ext.formats import load_motion_module
 from animatediff_ext.inject import injected
 from animatediff_ext.params import from_api
@@ -61,6 +62,9 @@ CASES = {
         parts=(("a cat", 1.0), ("a dog", 1.0)),
         animation={"video_length": 7, "batch_size": 4, "overlap": 1, "long_clips": "windows"},
     ),
+    "windows of which the last wins": Case(
+        animation={"video_length": 9, "batch_size": 4, "overlap": 2, "stride": 2, "old_numerics": True}
+    ),
 }
 
 
@@ -85,11 +89,21 @@ def sampled_by_hand(host, case: Case, motion, steps=2):
     def denoised(text, sigma, step, longest):
         t = (of_model - sigma).abs().argmin()
         answer, total = torch.zeros_like(x), torch.zeros(num_frames)
-        for frames, weights in windows_of(animation.context, num_frames, step):
-            frames = list(frames)
+
+        def predicted(frames):
             with injected(host.unet, motion, num_frames=len(frames)):
                 context = tokens_of(text, longest).repeat(len(frames), 1, 1)
-                noise = host.unet(x[frames] / (sigma**2 + 1) ** 0.5, t.repeat(len(frames)), context=context)
+                return host.unet(x[frames] / (sigma**2 + 1) ** 0.5, t.repeat(len(frames)), context=context)
+
+        if animation.old_numerics:
+            settings = animation.context
+            for frames in old_uniform(
+                num_frames, settings.length, settings.overlap, settings.stride, settings.closed_loop, step
+            ):
+                answer[frames] = predicted(frames)
+            return x - sigma * answer
+        for frames, weights in windows_of(animation.context, num_frames, step):
+            noise = predicted(list(frames))
             for i, frame in enumerate(frames):
                 answer[frame] += weights[i] * noise[i]
                 total[frame] += weights[i]

@@ -1,16 +1,18 @@
 """The accordion in a browser, on a gradio page with both tabs."""
 
 import shutil
+from functools import partial
+from pathlib import Path
 
 import gradio as gr
 import pytest
 
 from animatediff_ext.params import SETTINGS, from_api, to_api
-from tests.webui.browser import chromium
+from tests.webui.browser import needs_chromium
 from tests.webui.host import request
 
-CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+ROOT = Path(__file__).parents[2]
+STYLE = ROOT / "style.css"
 
 OLD_IDS = {
     "motion-module": "Motion module",
@@ -43,14 +45,14 @@ OLD_IDS_OF_IMG2IMG = {
 
 
 def page(host, record=lambda tab, values: None) -> gr.Blocks:
-    """Both tabs, each with the script and a Generate button."""
+    """Both tabs, each with the script, a Generate button and what pastes an infotext; and *Send to img2img*."""
     host.scripts = {}
 
     def send(tab, *values):
         record(tab, values)
         return f"{tab} {len(values)}"
 
-    with gr.Blocks(analytics_enabled=False) as blocks, gr.Tabs():
+    with gr.Blocks(analytics_enabled=False, css=STYLE.read_text()) as blocks, gr.Tabs():
         for tab in ("txt2img", "img2img"):
             with gr.Tab(tab, elem_id=f"tab_{tab}"):
                 script = host.scripts[tab] = host.ours.AnimateDiffScript()
@@ -61,7 +63,40 @@ def page(host, record=lambda tab, values: None) -> gr.Blocks:
                 gr.Button("Generate", elem_id=f"{tab}_generate").click(
                     fn=lambda *values, tab=tab: send(tab, *values), inputs=components, outputs=[sent], queue=False
                 )
+                infotext = gr.Textbox(elem_id=f"{tab}_infotext")
+                gr.Button("Paste", elem_id=f"{tab}_paste").click(
+                    fn=partial(pasted, host, script.infotext_fields),
+                    inputs=[infotext],
+                    outputs=[field for field, _ in script.infotext_fields],
+                    queue=False,
+                )
+        send_to_img2img(*(host.scripts[tab] for tab in ("txt2img", "img2img")))
     return blocks
+
+
+def pasted(host, fields, infotext: str) -> list[dict]:
+    """As the WebUI's modules/infotext_utils.py does it."""
+    entries = {"AnimateDiff": infotext}
+    host.webui("infotext").pasted(infotext, entries)
+    return [_update(field, name(entries) if callable(name) else entries.get(name)) for field, name in fields]
+
+
+def _update(field, text) -> dict:
+    if not isinstance(text, str):
+        return gr.update() if text is None else gr.update(value=text)
+    kind = type(field.value)
+    return gr.update(value=text == "True" if kind is bool else int(float(text)) if kind is int else kind(text))
+
+
+def send_to_img2img(source, target) -> None:
+    """The WebUI copies the fields that both tabs have, by the names that the first one's script gives."""
+    names = source.paste_field_names
+    gr.Button("Send to img2img", elem_id="send").click(
+        fn=lambda *values: values,
+        inputs=[field for field, name in source.infotext_fields if name in names],
+        outputs=[field for field, name in target.infotext_fields if name in names],
+        queue=False,
+    )
 
 
 def by_id(blocks: gr.Blocks) -> dict[str, list]:
@@ -134,14 +169,7 @@ def served(host):
     blocks.close(verbose=False)
 
 
-@pytest.fixture
-def browser(tmp_path):
-    with chromium(CHROMEDRIVER, CHROMIUM, tmp_path / "profile") as browser:
-        yield browser
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+@needs_chromium
 def test_the_page_in_a_browser(host, served, browser, tmp_path, motion_modules):
     """One visit: what a user sees, chooses and sends."""
     url, received = served
@@ -157,39 +185,63 @@ def test_the_page_in_a_browser(host, served, browser, tmp_path, motion_modules):
             shown = browser.script("document.getElementById(arguments[0]).textContent", f"{tab}-ad-{name}")
             assert label in shown, name
 
+    browser.inject(*javascript())
+
     # the status says what the module is, and its hash once the user has turned to it
     def status(tab):
         return browser.script(f"document.querySelector('#{tab}-ad-status').textContent")
 
-    browser.click("#txt2img-ad-accordion > .label-wrap")
+    # bars are buttons, to keyboards and screen readers
+    bar = "#txt2img-ad-accordion > .label-wrap"
+    browser.until("document.querySelector(arguments[0])?.getAttribute('aria-expanded') === 'false'", bar)
+    browser.keys(bar, "\ue007")  # Enter
+    browser.until("document.querySelector(arguments[0]).getAttribute('aria-expanded') === 'true'", bar)
+    unnamed = "fieldset:not([aria-label]), .head input[type=number]:not([aria-label]), .label-wrap:not([role=button])"
+    assert browser.script(f"document.querySelectorAll('[id$=ad-accordion] :is({unnamed})').length") == 0
     assert "AnimateDiff v2" in status("txt2img")
     assert "was made for" in status("txt2img")
     assert "hash" not in status("txt2img")
     choose(browser, "txt2img-ad-motion-module", "v2.safetensors")
     browser.until("document.querySelector('#txt2img-ad-status').textContent.includes('fits the loaded checkpoint')")
+    # fields that change nothing say why, until they matter; the bar has a summary once AnimateDiff is on
+    browser.until("document.querySelector('#txt2img-ad-overlap-reason')?.textContent.includes('fit one context of 16')")
+    assert summary(browser, "txt2img") == ""
     browser.click("#txt2img-ad-enable input")
     browser.until("document.querySelector('#txt2img-ad-status').textContent.includes('hash')")
+    wait_for_summary(browser, "txt2img", "16 frames · 8 fps · 2 s · mm v2")
 
     # what is chosen is what the script gets
     browser.type("#txt2img-ad-video-length input", "6")
     browser.type("#txt2img-ad-fps input", "7.5")
-    browser.type("#txt2img-ad-batch-size input[type=number]", "12")
+    browser.type("#txt2img-ad-batch-size input[type=number]", "4")
+    browser.until("!document.querySelector('#txt2img-ad-overlap-reason')")
     browser.click("#txt2img-ad-closed-loop label:nth-of-type(4) input")
     browser.click("#txt2img-ad-save-format label:nth-of-type(2) input")
+    browser.click("#txt2img-ad-accordion .block .label-wrap:has(+ * #txt2img-ad-stride)")
     choose(browser, "txt2img-ad-context-weights", "flat")
     # what the frames will be told is drawn as soon as the prompt is left, and follows the number of frames
     browser.type("#txt2img_prompt textarea", "0: a cat\n3: a dog")
     browser.until("document.querySelectorAll('#txt2img-ad-travel td').length === 12")
+    wait_for_summary(browser, "txt2img", "6 frames · 7.5 fps · 0.8 s · mm v2 · travel 2 keys")
     browser.screenshot(tmp_path / "page.png")  # for whoever looks into a failure
     browser.click("#txt2img_generate")
     browser.until("document.querySelector('#txt2img_sent').textContent.includes('txt2img')")
     ((tab, values),) = received
     assert tab == "txt2img"
     animation, warnings = host.webui("arguments").parse(values, is_img2img=False)
-    expected = request(model="v2.safetensors", video_length=6, fps=7.5, batch_size=12, closed_loop="A")
+    expected = request(model="v2.safetensors", video_length=6, fps=7.5, batch_size=4, closed_loop="A")
     expected |= {"format": ["GIF", "MP4", "PNG"], "context_weights": "flat"}
     assert to_api(animation) == to_api(from_api(expected)[0])
     assert warnings == []
+
+    # what was pasted or sent on is there, and its summary
+    browser.type(
+        "#txt2img_infotext textarea", "model: v1.safetensors, video_length: 24, fps: 12, closed_loop: N, batch_size: 8"
+    )
+    browser.click("#txt2img_paste")
+    wait_for_summary(browser, "txt2img", "24 frames · 12 fps · 2 s · mm v1 · travel 2 keys")
+    browser.click("#send")
+    wait_for_summary(browser, "img2img", "24 frames · 12 fps · 2 s · mm v1")
 
     # a new file is in the list after a refresh
     shutil.copy(motion_modules / "v2.safetensors", motion_modules / "brought later.safetensors")
@@ -207,7 +259,10 @@ def test_the_page_in_a_browser(host, served, browser, tmp_path, motion_modules):
     browser.until("document.querySelector('#img2img_sent').textContent.includes('img2img')")
     assert len(received) == 2
     assert len(received[1][1]) == len(values) + 5
-    assert host.webui("arguments").parse(received[1][1], is_img2img=True)[0].enabled is False
+    sent = host.webui("arguments").parse(received[1][1], is_img2img=True)[0]
+    expected |= {"model": "v1.safetensors", "video_length": 24, "fps": 12, "closed_loop": "N", "batch_size": 8}
+    expected |= {"format": ["GIF", "PNG"], "context_weights": "pyramid", "long_clips": "windows"}
+    assert to_api(sent) | {"format": None} == to_api(from_api(expected)[0]) | {"format": None}
 
 
 def choose(browser, elem_id: str, choice: str) -> None:
@@ -219,3 +274,19 @@ def choose(browser, elem_id: str, choice: str) -> None:
             return browser.click(option)
         browser.script("document.activeElement.blur()")
     raise AssertionError(f"{choice} is not in the list")
+
+
+def javascript() -> list[str]:
+    """The WebUI's own in miniature, and all of ours in the order in which it loads them."""
+    ours = sorted((ROOT / "javascript").glob("*.js"))
+    stub = Path(__file__).parent / "host" / "page.js"
+    return [*(path.read_text(encoding="utf-8") for path in (stub, *ours)), "begin()"]
+
+
+def summary(browser, tab: str) -> str:
+    return browser.script(f"document.querySelector('#{tab}-ad-accordion .animatediff-summary')?.textContent ?? ''")
+
+
+def wait_for_summary(browser, tab: str, text: str) -> None:
+    shown = f"document.querySelector('#{tab}-ad-accordion .animatediff-summary')?.textContent"
+    browser.until(f"{shown} === arguments[0]", text)

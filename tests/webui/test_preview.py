@@ -13,8 +13,8 @@ def shares(html: str) -> list[list[float]]:
 
 @pytest.fixture
 def drawn(host):
-    def draw(prompt, negative="", length=4, fps=8, closed_loop="R-P", context=16):
-        return host.webui("preview").drawn(prompt, negative, length, fps, closed_loop, context)
+    def draw(prompt, negative="", length=4, fps=8, closed_loop="R-P", context=16, old_numerics=False):
+        return host.webui("preview").drawn(prompt, negative, length, fps, closed_loop, context, old_numerics)
 
     return draw
 
@@ -57,3 +57,9 @@ def test_mistakes_are_pointed_out(drawn):
 
 def test_what_a_prompt_says_is_text_and_no_html(drawn):
     assert "<script>" not in drawn("0: <script>alert(1)</script>\n4: b")
+
+
+def test_old_numerics_knows_the_old_keys_only(drawn):
+    assert len(shares(drawn("0: a\n50% smooth: b"))[0]) == 4
+    assert not shares(drawn("50% smooth: b", old_numerics=True))
+    assert shares(drawn("0: a\n2: b", closed_loop="R+P", old_numerics=True)) == [[1, 0.5, 0, 0], [0, 0.5, 1, 1]]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from animatediff_ext.params import SETTINGS
-from tests.webui.host import NUM_FRAMES
+from tests.webui.host import NUM_FRAMES, is_file, picture
 from tests.webui.test_generation import same
 
 
@@ -15,15 +15,23 @@ class AxisOption:
 
     def __init__(self, label, type, apply, format_value=None, confirm=None, cost=0.0, choices=None):
         self.label, self.type, self.apply, self.confirm, self.choices = label, type, apply, confirm, choices
+        self.cost = cost
 
 
 class AxisOptionImg2Img(AxisOption):
     pass
 
 
+def plot_module(**more):
+    return SimpleNamespace(axis_options=[], AxisOption=AxisOption, AxisOptionImg2Img=AxisOptionImg2Img, **more)
+
+
 @pytest.fixture
 def axes(host):
-    grid = SimpleNamespace(axis_options=[], AxisOption=AxisOption, AxisOptionImg2Img=AxisOptionImg2Img)
+    return registered(host, plot_module())
+
+
+def registered(host, grid):
     script_class = type("Script", (), {"__module__": "xyz_grid.py"})
     host.module("scripts").scripts_data.append(SimpleNamespace(script_class=script_class, module=grid))
     for _ in range(2):  # Reload UI
@@ -31,12 +39,12 @@ def axes(host):
     return {option.label: option for option in grid.axis_options}, grid
 
 
-def test_every_setting_with_a_field_is_an_axis_once(axes):
+def test_every_setting_is_an_axis_once(axes):
     options, grid = axes
     assert len(options) == len(grid.axis_options)
-    files = {"format", "video_source", "last_frame", "mask_path"}
-    assert len(options) == len([known for known in SETTINGS.values() if known.label and known.api not in files])
-    old = "Enabled, Motion Module, Video length, FPS, Closed loop, Batch size, Stride, Overlap, Interp X, Video path"
+    assert len(options) == len(SETTINGS)
+    old = "Enabled, Motion Module, Video length, FPS, Closed loop, Batch size, Stride, Overlap, Interp, Interp X"
+    old += ", Video path"
     of_img2img = "Latent power, Latent scale, Latent power last, Latent scale last"
     assert {f"[AnimateDiff] {label}" for label in f"{old}, {of_img2img}".split(", ")} <= set(options)
 
@@ -56,7 +64,49 @@ def test_each_cell_is_what_its_axes_say(host, axes):
     assert len(host.run(p).images) == NUM_FRAMES, "the request itself is as it was"
 
 
-def test_a_value_that_cannot_be_is_said_before_the_plot_begins(axes):
+def test_formats_and_pictures_are_axes_too(host, axes, tmp_path):
     options, _ = axes
-    with pytest.raises(RuntimeError, match="FPS"):
+    picture("blue").save(tmp_path / "last.png")
+    p = host.p({}, init_images=[picture()])
+    plain = host.run(copy(p)).images
+    for label, value in (("Save format", "GIF+MP4"), ("Last frame", str(tmp_path / "last.png")), ("Request id", "a-1")):
+        option = options[f"[AnimateDiff] {label}"]
+        option.confirm(None, [value])
+        option.apply(p, value, [])
+    processed = host.run(p)
+    assert [is_file(image) for image in processed.images] == [True, True]
+    assert host.files() == ["AnimateDiff/00000-7-a-1.gif", "AnimateDiff/00000-7-a-1.mp4"]
+    options["[AnimateDiff] Save format"].apply(p, "Frame", [])
+    assert not same(host.run(p).images, plain), "the last frame counts"
+    with pytest.raises(host.error, match=r"nothing\.png"):
+        options["[AnimateDiff] Last frame"].confirm(None, [str(tmp_path / "nothing.png")])
+
+
+def test_motion_modules_change_as_seldom_as_possible(axes):
+    options, _ = axes
+    assert {label for label, option in options.items() if option.cost} == {
+        "[AnimateDiff] Motion Module",
+        "[AnimateDiff] Second motion module",
+    }
+
+
+def test_a_value_that_cannot_be_is_said_before_the_plot_begins(host, axes):
+    options, _ = axes
+    with pytest.raises(host.error, match="FPS"):
         options["[AnimateDiff] FPS"].confirm(None, [8, -1])
+
+
+@pytest.mark.parametrize(
+    ("label", "right", "wrong", "words"),
+    [
+        ("Motion effect", "0: 0, 100%: 1", "banana", "'banana'"),
+        ("Effect over sampling", "0%: 1, 50%: 0", "3: 1", "key at 3"),
+        ("Effect in blocks", "mid: 0", "left 3: 1", "'left 3: 1'"),
+        ("Motion LoRAs", "zoom @ 0%: 1, 60%: 0", "zoom @ 8: 1", "key at 8"),
+    ],
+)
+def test_a_text_that_cannot_be_read_is_said_then_too(host, axes, label, right, wrong, words):
+    confirm = axes[0][f"[AnimateDiff] {label}"].confirm
+    confirm(None, [right])
+    with pytest.raises(host.error, match=words):
+        confirm(None, [right, wrong])

@@ -21,7 +21,8 @@ NUM_FRAMES = 4
 
 def is_fresh_in_each_test(name: str) -> bool:
     """Whether a Python module keeps state of the host, or was imported from it."""
-    return name.partition(".")[0] == "modules" or name.startswith("animatediff_ext.webui")
+    ours = ("animatediff_ext.webui", "scripts.animatediff_", f"{__name__}.controlnet")
+    return name.partition(".")[0] == "modules" or name.startswith(ours)
 
 
 class Host:
@@ -79,8 +80,11 @@ class Host:
 
     def run(self, p):
         self.shared.state.begin()
-        with closing(p):
-            return self.processing.process_images(p)
+        try:
+            with closing(p):
+                return self.processing.process_images(p)
+        finally:
+            self.shared.state.end()
 
     def generate(self, animation: dict | None = None, **request):
         return self.run(self.p(animation, **request))

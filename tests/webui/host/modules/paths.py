@@ -1,1 +1,2 @@
 extensions_dir = "/nonexistent"
+models_path = "/nonexistent/models"

@@ -8,9 +8,33 @@ import torch
 from modules import extra_networks, images, prompt_parser, rng, sd_models, sd_samplers, shared
 from modules.scripts import PostprocessImageArgs, PostSampleArgs
 from modules.sd_samplers_common import images_tensor_to_samples
-from PIL import Image
+from PIL import Image, ImageOps
 
 SIZE = 32
+
+
+def create_binary_mask(image, round=True):
+    if image.mode == "RGBA" and image.getextrema()[-1] != (255, 255):
+        alpha = image.split()[-1].convert("L")
+        return alpha.point(lambda x: 255 if x > 128 else 0) if round else alpha
+    return image.convert("L")
+
+
+def apply_overlay(image, paste_to, overlay):
+    if overlay is None:
+        return image
+    if paste_to is not None:
+        x, y, width, height = paste_to
+        whole = Image.new("RGBA", overlay.size)
+        whole.paste(image.resize((width, height)), (x, y))
+        image = whole
+    image = image.convert("RGBA")
+    image.alpha_composite(overlay)
+    return image.convert("RGB")
+
+
+def fix_seed(p):
+    p.seed = 1234 if p.seed == -1 else p.seed
 
 
 class StableDiffusionProcessing:
@@ -31,7 +55,7 @@ class StableDiffusionProcessing:
         self.comments: dict = {}
         self.extra_generation_params: dict = {}
         self.is_api = self.is_hr_pass = False
-        self.script_args: tuple = ()
+        self.script_args_value: tuple = ()
         self.iteration = 0
         self.all_prompts = self.all_negative_prompts = self.all_seeds = self.prompts = None
         self.seeds = self.subseeds = None
@@ -46,6 +70,17 @@ class StableDiffusionProcessing:
     @property
     def sd_model(self):
         return shared.sd_model
+
+    @property
+    def script_args(self):
+        return self.script_args_value
+
+    @script_args.setter
+    def script_args(self, value):
+        self.script_args_value = value
+
+    def get_token_merging_ratio(self):
+        return 0.0
 
     def comment(self, text):
         self.comments[text] = 1
@@ -70,7 +105,7 @@ class StableDiffusionProcessing:
         self.all_prompts = [styled(text, self.styles) for text in self.all_prompts]
         self.all_negative_prompts = [unwanted(text, self.styles) for text in self.all_negative_prompts]
 
-    def init(self): ...
+    def init(self, *_args): ...
 
     def parse_extra_network_prompts(self):
         self.prompts, self.extra_network_data = extra_networks.parse_prompts(self.prompts)
@@ -179,27 +214,58 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
     init_images = image_mask = init_latent = mask = nmask = mask_for_overlay = paste_to = None
     denoising_strength = 0.75
     resize_mode = 0
+    inpaint_full_res = inpainting_mask_invert = False
+    mask_round = True
+    overlay_images = color_corrections = image_conditioning = None
 
-    def init(self):
+    def init(self, all_prompts, all_seeds, all_subseeds):
         self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
-        pictures = self.init_images
-        if self.resize_mode != 3:
-            pictures = [images.resize_image(self.resize_mode, picture, self.width, self.height) for picture in pictures]
+        mask, crop = self._prepared_mask()
+        pictures = []
+        for picture in self.init_images:
+            if crop is None and self.resize_mode != 3:
+                picture = images.resize_image(self.resize_mode, picture, self.width, self.height)
+            if mask is not None:
+                overlay = Image.new("RGBa", picture.size)
+                protected = ImageOps.invert(self.mask_for_overlay.resize(picture.size))
+                overlay.paste(picture.convert("RGBA").convert("RGBa"), mask=protected)
+                self.overlay_images.append(overlay.convert("RGBA"))
+            if crop is not None:
+                picture = picture.crop(crop).resize((self.width, self.height))
+            pictures.append(picture)
         if len(pictures) == 1:
             pictures = pictures * self.batch_size
+            self.overlay_images = self.overlay_images and self.overlay_images * self.batch_size
         elif len(pictures) <= self.batch_size:
             self.batch_size = len(pictures)
         else:
             raise RuntimeError(f"bad number of images passed: {len(pictures)}")
         self.init_latent = images_tensor_to_samples(_pixels(pictures))
+        self.image_conditioning = self.init_latent.new_zeros(len(pictures), 5, 1, 1)
         if self.resize_mode == 3:
             size = (self.height // 8, self.width // 8)
             self.init_latent = torch.nn.functional.interpolate(self.init_latent, size=size, mode="bilinear")
-        if self.image_mask is not None:
-            self.mask_for_overlay = self.image_mask
-            free = np.asarray(self.image_mask.convert("L").resize((self.width // 8, self.height // 8))) / 255
+        if mask is not None:
+            free = np.asarray(mask.resize((self.width // 8, self.height // 8))) / 255
             self.nmask = torch.from_numpy(free).float().round().repeat(4, 1, 1)
             self.mask = 1 - self.nmask
+
+    def _prepared_mask(self):
+        """The mask, and the part of the pictures that is painted with *Only masked*."""
+        if self.image_mask is None:
+            return None, None
+        mask = create_binary_mask(self.image_mask, round=self.mask_round)
+        mask = ImageOps.invert(mask) if self.inpainting_mask_invert else mask
+        self.mask_for_overlay, self.overlay_images = mask, []
+        if not self.inpaint_full_res:
+            self.mask_for_overlay = mask = mask.resize((self.width, self.height))
+            return mask, None
+        crop = mask.getbbox()
+        if crop is None:
+            self.mask_for_overlay, self.inpaint_full_res = None, False
+            return None, None
+        self.paste_to = (crop[0], crop[1], crop[2] - crop[0], crop[3] - crop[1])
+        return mask.crop(crop).resize((self.width, self.height)), crop
 
     def sample(self, conditioning, unconditional_conditioning):
         noise = self.rng.next()
@@ -244,19 +310,20 @@ def process_images(p: StableDiffusionProcessing) -> Processed:
         for name, value in p.override_settings.items():
             setattr(shared.opts, name, value)
         sd_models.reload_model_weights()
-        return _process_images_inner(p)
+        p.get_token_merging_ratio()
+        return process_images_inner(p)
     finally:
         for name, value in stored.items():
             setattr(shared.opts, name, value)
 
 
-def _process_images_inner(p):
+def process_images_inner(p):
     p.setup_prompts()
     p.all_seeds = p.seed if isinstance(p.seed, list) else [p.seed + i for i in range(len(p.all_prompts))]
     p.scripts.process(p)
     pictures, infotexts = [], []
     with torch.no_grad():
-        p.init()
+        p.init(p.all_prompts, p.all_seeds, p.all_seeds)
         for n in range(p.n_iter):
             p.iteration = n
             shared.state.skipped = False
@@ -278,9 +345,13 @@ def _process_images_inner(p):
             p.scripts.postprocess_batch(p, pixels, batch_number=n)
             p.prompts, p.negative_prompts = p.all_prompts[span], p.all_negative_prompts[span]
             for i, picture in enumerate(pixels):
+                p.batch_index = i
                 image = Image.fromarray((255 * picture.permute(1, 2, 0)).byte().numpy())
                 args = PostprocessImageArgs(image)
                 p.scripts.postprocess_image(p, args)
+                overlays = getattr(p, "overlay_images", None) if shared.opts.overlay_inpaint else None
+                if overlays is not None and i < len(overlays):
+                    args.image = apply_overlay(args.image, p.paste_to, overlays[i])
                 if p.save_samples():
                     images.save_image(args.image, p.outpath_samples, p.seeds[i])
                 pictures.append(args.image)

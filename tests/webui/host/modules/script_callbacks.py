@@ -3,7 +3,10 @@ from typing import Any
 
 from modules import errors
 
-callback_map: dict[str, list] = {"ui_settings": [], "cfg_denoiser": [], "infotext_pasted": [], "before_ui": []}
+callback_map: dict[str, list] = {
+    name: []
+    for name in ("ui_settings", "cfg_denoiser", "infotext_pasted", "before_ui", "app_started", "script_unloaded")
+}
 
 
 def on_ui_settings(callback):
@@ -16,6 +19,14 @@ def on_cfg_denoiser(callback):
 
 def on_before_ui(callback):
     callback_map["before_ui"].append(callback)
+
+
+def on_app_started(callback):
+    callback_map["app_started"].append(callback)
+
+
+def on_script_unloaded(callback):
+    callback_map["script_unloaded"].append(callback)
 
 
 def on_infotext_pasted(callback):

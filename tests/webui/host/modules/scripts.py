@@ -10,6 +10,9 @@ scripts_data: list = []
 class Script:
     args_from = args_to = 0
 
+    def title(self):
+        return type(self).__name__
+
     def before_process(self, p, *args): ...
     def process(self, p, *args): ...
     def before_process_batch(self, p, *args, **kwargs): ...
@@ -36,7 +39,7 @@ class ScriptRunner:
     """Calls one hook of all scripts. What a script raises is reported, and the generation goes on."""
 
     def __init__(self, scripts):
-        self.scripts = scripts
+        self.scripts = self.alwayson_scripts = scripts
         self.log: list[str] = []
 
     def __getattr__(self, hook):
@@ -49,3 +52,13 @@ class ScriptRunner:
                     errors.report(problem)
 
         return run
+
+
+class SelectableScripts:
+    """Those of img2img, of which none is selected."""
+
+    def run(self, p, *args):
+        return None
+
+
+scripts_img2img = SelectableScripts()

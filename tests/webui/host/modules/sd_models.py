@@ -29,6 +29,10 @@ checkpoints = {
 }
 
 
+def get_closet_checkpoint_match(text):
+    return checkpoints.get(text)
+
+
 def make_schedule():
     """Stable Diffusion's own: square roots of the betas on a line."""
     return (1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2).cumprod(0)

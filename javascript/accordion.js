@@ -1,0 +1,59 @@
+// What our accordion says of itself: a summary in its bar, and why some fields make no difference as the others stand.
+// The server knows both (webui/summary.py); here they are asked for, and shown.
+window.animateDiff ??= {};
+
+(function () {
+    const page = window.animateDiff;
+    const PAUSE_MS = 200;
+    const waiting = {};
+
+    // Something was changed: many fields at once when an infotext is pasted.
+    page.ask = function (tab) {
+        clearTimeout(waiting[tab]);
+        waiting[tab] = setTimeout(() => page.byId(`${tab}-ad-ask`)?.click(), PAUSE_MS);
+    };
+
+    page.show = function (tab, facts) {
+        const accordion = page.byId(`${tab}-ad-accordion`);
+        if (!accordion || !facts) return;
+        showSummary(accordion, facts);
+        accordion.querySelectorAll(".animatediff-idle").forEach((field) => wake(field));
+        for (const [name, reason] of Object.entries(facts.idle)) {
+            const field = page.byId(`${tab}-ad-${name}`);
+            if (field) rest(field, reason);
+        }
+    };
+
+    function showSummary(accordion, facts) {
+        const header = page.header(accordion);
+        let summary = header.querySelector(".animatediff-summary");
+        if (!summary) {
+            summary = document.createElement("span");
+            summary.className = "animatediff-summary";
+            header.insertBefore(summary, header.lastElementChild);
+        }
+        summary.textContent = facts.summary;
+        summary.title = facts.summary;
+        summary.classList.toggle("animatediff-problem", facts.problem);
+    }
+
+    // Such a field is grey, not locked: what it says holds as soon as it matters.
+    function rest(field, reason) {
+        const note = document.createElement("div");
+        note.className = "animatediff-reason";
+        note.id = `${field.id}-reason`;
+        note.textContent = reason;
+        field.append(note);
+        field.classList.add("animatediff-idle");
+        field.querySelectorAll("input, textarea").forEach((input) => input.setAttribute("aria-describedby", note.id));
+    }
+
+    function wake(field) {
+        field.classList.remove("animatediff-idle");
+        field.querySelector(".animatediff-reason")?.remove();
+        field.querySelectorAll("[aria-describedby]").forEach((input) => input.removeAttribute("aria-describedby"));
+    }
+
+    // Defaults of the user (ui-config.json) are in the fields only now.
+    onUiLoaded(() => page.TABS.forEach(page.ask));
+})();

@@ -1,0 +1,179 @@
+"""Grids of X/Y/Z plots that move."""
+
+from copy import copy
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from animatediff_ext.media import MediaError, probe, read_comment, read_frames
+from tests.webui.host import is_file, opened, sent
+from tests.webui.test_xyz import plot_module, registered
+
+SIDE, LEGEND = 32, 10
+FRAMES = {"video_length": 3, "batch_size": 4}
+
+
+def draw_xyz_grid(p, xs, ys, zs, cell, include_sub_grids):
+    """As in the WebUI's scripts/xyz_grid.py: a grid over all z, one for each, then the cells. A row for each y, and a
+    legend above."""
+    plot, pictures = None, []
+    for iz, z in enumerate(zs):
+        for iy, y in enumerate(ys):
+            for ix, x in enumerate(xs):
+                processed = cell(x, y, z, ix, iy, iz)
+                plot = plot or copy(processed)
+                pictures.append(processed.images[0] if processed.images else Image.new("RGB", (SIDE, SIDE)))
+    size = len(xs) * len(ys)
+    grids = [joined(pictures[i : i + size], len(xs)) for i in range(0, len(pictures), size)]
+    plot.images = [joined(grids, len(grids)), *grids, *pictures]
+    plot.infotexts = [plot.infotexts[0]] * len(plot.images)
+    return plot
+
+
+def joined(pictures, columns):
+    width, height = pictures[0].size
+    grid = Image.new("RGB", (columns * width, LEGEND + -(-len(pictures) // columns) * height), "white")
+    for i, picture in enumerate(pictures):
+        grid.paste(picture, (i % columns * width, LEGEND + i // columns * height))
+    return grid
+
+
+@pytest.fixture
+def plot(host, tmp_path):
+    """Makes a plot of one axis of ours over columns, and seeds over rows."""
+    grid = plot_module(draw_xyz_grid=draw_xyz_grid)
+    options, _ = registered(host, grid)
+
+    def make(label, xs, *, seeds=(7,), zs=(0,), sub_grids=False, cell=None, **how):
+        p = host.p({**FRAMES, "format": ["GIF"], **how.pop("animation", {})}, **how)
+        vars(p).update(outpath_grids=str(tmp_path / "grids"))
+
+        def generated(x, y, _z, *_place):
+            one = copy(p)
+            options[f"[AnimateDiff] {label}"].apply(one, x, xs)
+            one.seed = y
+            return (cell or host.module("processing").process_images)(one)
+
+        host.shared.state.begin()
+        try:
+            return grid.draw_xyz_grid(p, xs=xs, ys=seeds, zs=zs, cell=generated, include_sub_grids=sub_grids)
+        finally:
+            assert not [name for name in vars(p) if name == "animatediff_grids"]
+            host.shared.state.end()
+
+    return make
+
+
+def saved(tmp_path):
+    return sorted(path.name for path in (tmp_path / "grids").rglob("*.*"))
+
+
+def frames_of(image):
+    return opened(image).n_frames
+
+
+def test_the_grid_moves_with_its_cells_under_the_plots_legend(host, plot):
+    made = plot("Motion effect", ["0", "1"], seeds=(7, 8))
+    grid, still, *cells = made.images
+    assert is_file(grid)
+    assert not is_file(still)
+    assert grid.size == (2 * SIDE, LEGEND * 2 + 2 * SIDE)
+    clip = opened(grid)
+    clips = [opened(cell) for cell in cells]
+    assert clip.n_frames == 3
+    for time in range(3):
+        clip.seek(time)
+        for i, cell in enumerate(clips):
+            cell.seek(time)
+            left, top = i % 2 * SIDE, 2 * LEGEND + i // 2 * SIDE
+            shown = clip.convert("RGB").crop((left, top, left + SIDE, top + SIDE))
+            assert far_apart(shown, cell.convert("RGB")) < 12, "the palette of a GIF is that of a frame"
+
+
+def far_apart(one, other) -> float:
+    difference = [abs(a - b) for a, b in zip(one.tobytes(), other.tobytes(), strict=True)]
+    return sum(difference) / len(difference)
+
+
+def test_shorter_and_slower_clips_play_again_beside_the_others(plot):
+    assert frames_of(plot("Video length", [2, 3]).images[0]) == 3
+    faster = opened(plot("FPS", [4, 8]).images[0])
+    assert faster.n_frames == 6, "three quarters of a second at 8 frames a second"
+
+
+def test_the_gallery_shows_a_file_that_moves_also_after_the_plot_was_saved(host, plot, tmp_path):
+    for formats in (["MP4"], ["GIF"], ["PNG"]):
+        (grid, *_) = plot("Motion effect", ["0", "1"], api=False, animation={"format": formats}).images
+        grid.already_saved_as = "grid.png"  # the WebUI notes where it saved the still
+        info = probe(grid.already_saved_as)
+        assert (info.format, info.num_frames) == ("WEBP", 3)
+    assert not (tmp_path / "grids").exists()
+
+
+def test_it_is_saved_where_the_grids_are_if_they_are_saved(host, plot, tmp_path):
+    host.opts.data["grid_save"] = True
+    made = plot("Motion effect", ["0", "1"], api=False, animation={"format": ["MP4", "GIF", "PNG"]})
+    assert saved(tmp_path) == ["xyz_grid-00000-7.gif", "xyz_grid-00000-7.mp4"]
+    file = Path(made.images[0].already_saved_as)
+    assert file.name == "xyz_grid-00000-7.gif"
+    assert read_comment(file) == made.infotexts[0]
+    plot("Motion effect", ["0", "1"], api=False)
+    assert saved(tmp_path)[1:2] == ["xyz_grid-00000-7.mp4"]
+    assert "xyz_grid-00001-7.gif" in saved(tmp_path)
+    plot("Motion effect", ["0"], animation={"format": ["MP4"]}, do_not_save_grid=True)
+    assert len(saved(tmp_path)) == 3, "a service that saves nothing"
+
+
+def test_the_api_answers_with_the_file(host, plot, tmp_path):
+    (grid, *_) = plot("Motion effect", ["0", "1"], animation={"format": ["MP4"]}).images
+    (tmp_path / "grid.mp4").write_bytes(sent(grid))
+    assert len(list(read_frames(tmp_path / "grid.mp4"))) == 3
+    assert not [path for path in host.temporary.rglob("*") if path.is_file()]
+
+
+def test_sub_grids_move_as_well_where_they_are_shown(plot):
+    whole, first, second, *_ = plot("Motion effect", ["0"], zs=(0, 1), sub_grids=True).images
+    assert [frames_of(one) for one in (whole, first, second)] == [3, 3, 3]
+    whole, first, *_ = plot("Motion effect", ["0"], zs=(0, 1)).images
+    assert not is_file(first)
+
+
+def test_cells_without_a_clip_stay_as_they_are(host, plot):
+    """AnimateDiff may be off in some, and some may have failed."""
+    process = host.module("processing").process_images
+
+    def sometimes(p):
+        processed = process(p)
+        if p.seed == 8:
+            processed.images = []
+        return processed
+
+    assert frames_of(plot("Enabled", ["True", "False"], seeds=(7, 8), cell=sometimes).images[0]) == 3
+    assert not is_file(plot("Enabled", ["False"]).images[0])
+
+
+def test_off_the_grid_is_the_plots_own(host, plot):
+    host.opts.data["animatediff_moving_grids"] = False
+    assert type(plot("Motion effect", ["0"]).images[0]) is Image.Image
+
+
+def test_a_file_that_cannot_be_written_costs_no_plot(host, plot, tmp_path):
+    host.opts.data["grid_save"] = True
+
+    def full(*_args, **_how):
+        raise MediaError("The disk is full.")
+
+    host.webui("grids").save_animation = full
+    made = plot("Motion effect", ["0"], api=False)
+    assert type(made.images[0]) is Image.Image
+    assert "does not move: The disk is full." in made.comments
+
+
+def test_only_the_plots_script_is_wrapped_and_once(host):
+    grid = plot_module(draw_xyz_grid=draw_xyz_grid)
+    registered(host, grid)
+    wrapped = grid.draw_xyz_grid
+    host.callbacks.call("before_ui")
+    assert grid.draw_xyz_grid is wrapped
+    assert wrapped.__wrapped__ is draw_xyz_grid
