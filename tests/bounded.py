@@ -35,16 +35,21 @@ def end_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
         ctypes.CDLL(None).prctl(_PDEATHSIG, number)
 
 
+def parent_of(pid: int) -> int | None:
+    """None where no such process is living: it has ended, whether it has been waited for or not."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
+    except OSError:
+        return None
+    return None if state in "ZX" else int(parent)
+
+
 def below(root: int) -> list[int]:
     """Every living process that descends from this one."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
-        except OSError:  # ended in between
-            continue
-        if state not in "ZX":
-            children.setdefault(int(parent), []).append(int(folder.name))
+        if parent := parent_of(int(folder.name)):
+            children.setdefault(parent, []).append(int(folder.name))
     found = list(children.get(root, []))
     for pid in found:  # grows on the way
         found += children.get(pid, [])
@@ -80,11 +85,22 @@ def _end_all(limit_s: float = 10) -> None:
         _say(f"cannot be killed: {'; '.join(map(named, left))}")
 
 
-def _bury() -> None:
-    """Of what has ended, nothing is left to the caller's caller."""
+def _bury() -> dict[int, int]:
+    """The exit statuses of what has ended, by process: who takes processes over has to wait for them."""
+    ended = {}
     with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended[found[0]] = os.waitstatus_to_exitcode(found[1])
+    return ended
+
+
+def _status_within(seconds: float, pid: int) -> int | None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (status := _bury().get(pid)) is not None:
+            return 128 - status if status < 0 else status
+        time.sleep(0.02)
+    return None
 
 
 def _pass_on(source: int, target: int) -> None:
@@ -115,24 +131,25 @@ def main(arguments: list[str]) -> int:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pipes = [os.pipe() for _ in range(2)]
-    child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=pipes[0][1], stderr=pipes[1][1], start_new_session=True
-    )
-    copiers = []
-    for (source, into), target in zip(pipes, (1, 2), strict=True):
-        os.close(into)
-        copiers.append(threading.Thread(target=_pass_on, args=(source, target), daemon=True))
-        copiers[-1].start()
+    copiers = [
+        threading.Thread(target=_pass_on, args=(source, target), daemon=True)
+        for (source, _), target in zip(pipes, (1, 2), strict=True)
+    ]
     try:
-        status = child.wait(timeout=float(seconds))
-        status = 128 - status if status < 0 else status
-        if left := below(os.getpid()):
-            _say(f"left behind by the command, and ended: {'; '.join(map(named, left))}")
-    except subprocess.TimeoutExpired:
-        status = TIME_IS_OVER
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=pipes[0][1], stderr=pipes[1][1], start_new_session=True
+        )
+        for copier in copiers:
+            copier.start()
+        for _, into in pipes:
+            os.close(into)
+        status = _status_within(float(seconds), child.pid)
         left = below(os.getpid())
-        _say(f"{seconds} seconds are over; still running: {'; '.join(map(named, left))}")
-        if dump:  # Python under pytest shows on SIGABRT where all of its threads are
+        if status is None:
+            _say(f"{seconds} seconds are over; still running: {'; '.join(map(named, left))}")
+        elif left:
+            _say(f"left behind by the command, and ended: {'; '.join(map(named, left))}")
+        if status is None and dump:  # Python under pytest shows on SIGABRT where all of its threads are
             _signal(left, signal.SIGABRT)
             deadline = time.monotonic() + _DUMP_S
             while below(os.getpid()) and time.monotonic() < deadline:
@@ -142,8 +159,9 @@ def main(arguments: list[str]) -> int:
             signal.signal(number, signal.SIG_IGN)
         _end_all()
         for copier in copiers:
-            copier.join(_DRAIN_S)
-    return status
+            if copier.is_alive():
+                copier.join(_DRAIN_S)
+    return TIME_IS_OVER if status is None else status
 
 
 if __name__ == "__main__":

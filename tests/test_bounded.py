@@ -38,9 +38,9 @@ def outcome(*words: str) -> tuple[int, str, str]:
 
 def has_ended(pid: int, seconds: float = 5) -> bool:
     deadline = time.monotonic() + seconds
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+    while bounded.parent_of(pid) is not None and time.monotonic() < deadline:
         time.sleep(0.01)
-    return not Path(f"/proc/{pid}").exists()
+    return bounded.parent_of(pid) is None
 
 
 def test_status_and_output_are_the_commands():

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import command_server
+from tests.bounded import parent_of
 from tests.command_line import Command
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked and found the way of Linux")
@@ -47,10 +48,6 @@ def waiting():
                 yield command
 
 
-def parent_of(pid):
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
 @linux
 def test_a_waiting_command_is_known_by_its_threads_and_files_and_ends_with_its_test(waiting):
     (pid,) = waiting.pids
@@ -78,10 +75,10 @@ def test_when_the_process_of_the_tests_is_killed_its_commands_end():
             assert time.monotonic() < deadline
             time.sleep(0.01)
         server, command = map(int, tests.out.split())
-        assert all(Path(f"/proc/{pid}").exists() for pid in (server, command))
+        assert parent_of(command) == server
         tests.send(signal.SIGKILL)
         for pid in (server, command):
-            while (line := Path(f"/proc/{pid}/cmdline")).exists() and line.read_bytes():  # empty: not buried yet
+            while parent_of(pid) is not None:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
 
