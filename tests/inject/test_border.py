@@ -28,11 +28,15 @@ def motion(request):
     return random_motion(motion_config(request.param)).double()
 
 
-def inputs(num_rows, seed=0):
+def inputs(num_rows, seed=0, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(num_rows, 4, 8, 8, generator=generator).double()
-    context = torch.randn(num_rows, 5, 32, generator=generator).double()
+    x = torch.randn(num_rows, 4, 8, 8, generator=generator).to(dtype)
+    context = torch.randn(num_rows, 5, 32, generator=generator).to(dtype)
     return x, torch.full((num_rows,), 300), context
+
+
+def exact(num_rows):
+    return inputs(num_rows, dtype=torch.float64)
 
 
 def traces(unet):
@@ -48,7 +52,7 @@ def by_hand(unet, motion, x, t, context, rows):
 
 
 def test_streams_of_one_call_are_independent_clips(unet, motion):
-    x, t, context = inputs(3 * F)
+    x, t, context = exact(3 * F)
     with torch.no_grad(), injected(unet, motion, num_frames=F):
         whole = unet(x, t, context)
     for stream in range(3):
@@ -60,7 +64,7 @@ def test_streams_of_one_call_are_independent_clips(unet, motion):
 @pytest.mark.parametrize("streams_at_once", [None, 1, 2])
 def test_and_prompts_are_sorted_into_clips_and_back(unet, motion, conditions, streams_at_once):
     """The WebUI's order: the parts of a prompt frame by frame, then the negative prompt."""
-    x, t, context = inputs((conditions + 1) * F)
+    x, t, context = exact((conditions + 1) * F)
     layout = frame_major(F, conditions)
     with torch.no_grad(), injected(unet, motion, num_frames=F, rows=layout, streams_at_once=streams_at_once):
         whole = unet(x, t, context)
@@ -72,7 +76,7 @@ def test_and_prompts_are_sorted_into_clips_and_back(unet, motion, conditions, st
 
 def test_windows_are_blended_by_their_weights(unet, motion):
     n = 9
-    x, t, context = inputs(2 * n)
+    x, t, context = exact(2 * n)
     windows = windows_of(Context(length=4, overlap=2, closed_loop="N"), n, step=3)
     with torch.no_grad(), injected(unet, motion, num_frames=n, windows=lambda: windows):
         whole = unet(x, t, context)
@@ -86,7 +90,7 @@ def test_windows_are_blended_by_their_weights(unet, motion):
 
 
 def test_one_window_over_the_whole_clip_is_exactly_the_plain_call(unet, motion):
-    x, t, context = inputs(2 * F)
+    x, t, context = exact(2 * F)
     windows = windows_of(Context(length=16), F)
     with torch.no_grad(), injected(unet, motion, num_frames=F):
         plain = unet(x, t, context)
@@ -96,7 +100,7 @@ def test_one_window_over_the_whole_clip_is_exactly_the_plain_call(unet, motion):
 
 def test_diffusers_calls_with_keywords_scalars_and_outputs_work():
     unet, motion = diffusers_unet().double(), random_motion(motion_config("v2")).double()
-    x, _, context = inputs(2 * F)
+    x, _, context = exact(2 * F)
     windows = windows_of(Context(length=3, overlap=1, closed_loop="N"), F)
     with torch.no_grad(), injected(unet, motion, num_frames=F, windows=lambda: windows):
         named = unet(x, 300, encoder_hidden_states=context)
@@ -107,12 +111,12 @@ def test_diffusers_calls_with_keywords_scalars_and_outputs_work():
 @pytest.mark.parametrize("rows", [1, 4, 7])
 def test_rows_that_are_not_whole_clips_are_refused(unet, motion, rows):
     with injected(unet, motion, num_frames=F), pytest.raises(RowLayoutError, match=f"{rows} pictures"):
-        unet(*inputs(rows))
+        unet(*exact(rows))
 
 
 def test_nothing_is_left_after_success_or_failure(unet, motion):
     before = traces(unet)
-    x, t, context = inputs(F)
+    x, t, context = exact(F)
     with torch.no_grad():
         still = unet(x, t, context)
         with injected(unet, motion, num_frames=F):
@@ -139,7 +143,7 @@ def test_a_forward_that_another_guest_put_there_stays(motion):
 
     unet.forward = forward
     with torch.no_grad(), injected(unet, motion, num_frames=F):
-        unet(*inputs(F))
+        unet(*exact(F))
     assert unet.forward is forward
     assert calls == [3]
 
