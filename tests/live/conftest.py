@@ -30,6 +30,13 @@ STILL = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """One request alone may take ten minutes, on a machine without a GPU."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @dataclass
 class WebUI:
     url: str

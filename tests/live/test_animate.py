@@ -282,7 +282,7 @@ def test_several_pictures_are_the_frames(webui):
 
 def in_background(webui, **changes):
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(webui.animate(**changes)))
+    thread = threading.Thread(target=lambda: answers.append(webui.animate(**changes)), daemon=True)
     thread.start()
     deadline = time.monotonic() + 60
     while webui.get("/sdapi/v1/progress")["progress"] <= 0.05 and time.monotonic() < deadline:
