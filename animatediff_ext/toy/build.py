@@ -63,7 +63,7 @@ class Recipe:
     decoder: Plan = Plan(num_steps=8000, lr=1e-3)
     num_pictures: int = 12_288
     base: Plan = Plan(num_steps=3000, lr=1e-3, ema=0.998)
-    dusk: Plan = Plan(num_steps=1000, lr=5e-4, ema=0.99)
+    dusk: Plan = Plan(num_steps=2000, lr=6e-4, ema=0.995)
     num_videos: int = 1536
     num_zooms: int = 48
     num_chalks: int = 256

@@ -18,7 +18,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from animatediff_ext.media import MediaError
 from animatediff_ext.schema import schema
-from animatediff_ext.webui import catalogue, infotext, job, models
+from animatediff_ext.webui import infotext, job, models, module_list
 from animatediff_ext.webui.errors import AnimateDiffError
 
 PREFIX = "/animatediff/v1"
@@ -68,7 +68,7 @@ def arguments_schema() -> dict[str, Any]:
 
 def motion_modules(hash: bool = False) -> list[dict[str, Any]]:
     """The motion modules on disk. Hashes that are not known yet are null, unless `hash=true` asks to compute them."""
-    return catalogue.listed(with_hash=hash)
+    return module_list.listed(with_hash=hash)
 
 
 def running_job() -> dict[str, Any]:

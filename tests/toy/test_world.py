@@ -24,8 +24,8 @@ from tests.toy.figures import figures
 ROOT = Path(__file__).parents[2]
 FEW = 8
 
-pytestmark = pytest.mark.skipif(
-    not (SHIPPED / FIGURES).is_file(), reason="the toy world is not there yet: toy build, then toy measure"
+measured = pytest.mark.skipif(
+    not (SHIPPED / FIGURES).is_file(), reason="the toy world has not been measured yet: toy measure"
 )
 
 
@@ -78,6 +78,7 @@ def test_a_clip_of_the_demo_is_smooth_in_its_file_too(shown):
     assert {picture.colour for picture in measures.pictures} == {"red"}
 
 
+@measured
 @pytest.mark.parametrize("model", [BASE, DUSK])
 def test_one_module_animates_the_base_and_a_checkpoint_it_never_saw(studio, model):
     key = {BASE: "base", DUSK: "dusk"}[model]
@@ -159,6 +160,7 @@ def test_generate_makes_the_clip_that_the_studio_makes(studio, tmp_path):
     assert abs(frames.astype(int) - expected).max() <= 1
 
 
+@measured
 def test_the_documents_show_the_figures_that_were_measured():
     claim, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/claim.md", "README.md"))
     for one in figures().values():
