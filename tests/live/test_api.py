@@ -100,13 +100,13 @@ def test_a_job_that_failed_is_over(webui):
 
 
 def test_the_infotext_of_a_request_restores_everything(webui):
-    made = webui.animate(animation=EVERYTHING)
+    made = webui.animate(animation=EVERYTHING | {"format": ["GIF"]})
     text = info_of(made)["infotexts"][0]
     again = webui.post("txt2img", infotext=text)
     assert info_of(again)["infotexts"][0] == text
     assert again.json()["images"] == made.json()["images"]
     longer = webui.post("txt2img", infotext=text, alwayson_scripts={"AnimateDiff": {"args": [{"video_length": 8}]}})
-    assert decoded(longer.json()["images"][0], ".mp4").num_frames == 8
+    assert decoded(longer.json()["images"][0], ".gif").num_frames == 8
 
 
 @pytest.mark.parametrize("name", ["GIF", "MP4", "WEBP", "WEBM", "Frame"])
@@ -119,14 +119,17 @@ def test_the_infotext_of_a_file_is_that_of_the_request(webui, name):
     expected = {key: value for key, value in expected.items() if key != "format" or name != "Frame"}
     assert found["arguments"].items() >= expected.items()
     again = webui.animate(animation={**found["arguments"], "format": [name]})
-    assert again.json()["images"][:1] == made.json()["images"][:1]
+    assert info_of(again)["infotexts"] == info_of(made)["infotexts"]
+    if name not in ("MP4", "WEBM"):  # their encoders of several threads do not give the same bytes
+        assert again.json()["images"][:1] == made.json()["images"][:1]
 
 
 def test_a_checkpoint_of_the_request_counts_and_goes_again(webui):
     name = wanted("WEBUI_SECOND_CHECKPOINT")
-    plain, other = webui.animate(), webui.animate(override_settings={"sd_model_checkpoint": name})
+    gif = {"animation": {"format": ["GIF"]}}
+    plain, other = webui.animate(**gif), webui.animate(**gif, override_settings={"sd_model_checkpoint": name})
     assert plain.json()["images"] != other.json()["images"]
-    assert webui.animate().json()["images"] == plain.json()["images"]
+    assert webui.animate(**gif).json()["images"] == plain.json()["images"]
 
 
 def test_mp4_alone_is_one_file(webui):
