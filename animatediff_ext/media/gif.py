@@ -47,7 +47,20 @@ def write_gif(
     loops: int = 0,
     comment: str = "",
     options: EncodeOptions = DEFAULT_OPTIONS,
-    max_bytes: int | None = None,
+) -> Path:
+    """Write a GIF and return its path; see `write_gif_within`."""
+    return write_gif_within(frames, path, fps=fps, loops=loops, comment=comment, options=options, max_bytes=None)
+
+
+def write_gif_within(
+    frames: Frames,
+    path: str | os.PathLike,
+    *,
+    fps: float,
+    loops: int = 0,
+    comment: str = "",
+    options: EncodeOptions = DEFAULT_OPTIONS,
+    max_bytes: int | None,
 ) -> Path:
     """Write a GIF and return its path.
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from animatediff_ext.media.frames import Frames, rgb_frames
-from animatediff_ext.media.gif import GifTooLargeError, write_gif
+from animatediff_ext.media.gif import GifTooLargeError, write_gif_within
 from animatediff_ext.media.options import DEFAULT_OPTIONS, EncodeOptions
 
 BYTES_PER_MB = 1_000_000  # sites mean this or 1,048,576; what fits the smaller fits both
@@ -60,7 +60,7 @@ def write_small_gif(
         """The size of the file; in bytes."""
         seen = frames if width == full[0] else _Scaled(frames, width, _height(full, width))
         how = replace(options, gif_colours=num_colours)
-        write_gif(seen, path, fps=fps, loops=loops, comment=comment, options=how, max_bytes=max_bytes)
+        write_gif_within(seen, path, fps=fps, loops=loops, comment=comment, options=how, max_bytes=max_bytes)
         return Path(path).stat().st_size
 
     first = next(iter(rgb_frames(frames)))

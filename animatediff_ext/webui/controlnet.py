@@ -29,7 +29,7 @@ _INTERFACES = ("internal_controlnet.external_code", "scripts.external_code")
 def script_of(p):
     """ControlNet's script in this request, or None."""
     scripts = getattr(p.scripts, "alwayson_scripts", None) or ()
-    return next((script for script in scripts if script.title().lower() == "controlnet"), None)
+    return next((script for script in scripts if str(script.title()).lower() == "controlnet"), None)
 
 
 class Guidance:

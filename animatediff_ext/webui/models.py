@@ -19,6 +19,8 @@ from animatediff_ext.webui.host import EXTENSION
 ENDINGS = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
 _ADAPTER = "config.json"
 """The file that makes a folder a diffusers MotionAdapter."""
+_OF_THE_PROJECT = EXTENSION / "model" / "toy"
+"""Comes with the extension, and fits no checkpoint that users have; `toy install` puts it where it is wanted."""
 
 
 def folders() -> list[Path]:
@@ -34,6 +36,9 @@ def names() -> list[str]:
 def _names_in(folder: Path) -> Iterator[str]:
     for root, inside, files in os.walk(folder, followlinks=True):
         place = Path(root).relative_to(folder)
+        if Path(root) == _OF_THE_PROJECT:
+            inside.clear()
+            continue
         if place.parts and _ADAPTER in files:
             inside.clear()
             yield place.as_posix()

@@ -21,7 +21,7 @@ def argument_of(p) -> AnimateDiffProcess | None:
     if running:
         return running.argument.shown
     scripts = getattr(p.scripts, "alwayson_scripts", None) or ()
-    script = next((script for script in scripts if script.title().lower() == "animatediff"), None)
+    script = next((script for script in scripts if str(script.title()).lower() == "animatediff"), None)
     if script is None:
         return None
     args = list(p.script_args)

@@ -62,7 +62,7 @@ def slow_ddim(spatial, motion, *, num_frames, num_steps, cfg, seed, prompts):
 def test_ddim_is_the_papers_formula(moving, prediction, spatial, monkeypatch):
     monkeypatch.setattr(spatial, "prediction", prediction)
     steep = spatial.predict  # random weights make much of rounding
-    monkeypatch.setattr(spatial, "predict", lambda *call: 0.1 * steep(*call))
+    monkeypatch.setattr(spatial, "predict", lambda *call: 0.01 * steep(*call))
     motion = motion_for(spatial) if moving else None
     actual = animate(
         spatial, motion, prompt="cat", negative="dog", animation=clip(), cfg=2.0, seed=3, sampler="DDIM", **SIZE

@@ -48,6 +48,8 @@ CHANGED = {
     "format": ("MP4", "TXT"),
     "interp": "FFmpeg",
     "interp_x": 4,
+    "gif_max_mb": 2.5,
+    "gif_max_width": 320,
     "video_source": "/tmp/clip.mp4",
     "video_path": "/tmp/frames",
     "mask_path": "/tmp/masks",

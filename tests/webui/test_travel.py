@@ -187,7 +187,7 @@ def test_sdxls_vector_goes_along_the_line_so_that_sizes_stay(host):
         ]
         for _ in travel.prompts
     ]
-    found = [schedule[0].cond for schedule in frames(travel, conds, BLENDS["slerp"])]
+    found = [schedule[0].cond for schedule in frames(travel, conds, (BLENDS["slerp"], BLENDS["lerp"]))]
     first, last = conds[0][0].cond, conds[1][0].cond
     for cond, share in zip(found, SHARES, strict=True):
         torch.testing.assert_close(cond["vector"], torch.lerp(first["vector"], last["vector"], share))
