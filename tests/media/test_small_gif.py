@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from animatediff_ext.media import WRITERS, EncodeOptions, GifLimits, probe, write_small_gif
-from animatediff_ext.media.gif import GifTooLargeError, write_gif_within
+from animatediff_ext.media.gif import GifTooLargeError, write_gif, write_gif_within
 
 from .clips import INFOTEXT, LazyClip, names_in
 
@@ -26,7 +26,7 @@ CLIP = Grain(NUM_FRAMES, 48, 72)
 
 @pytest.fixture(scope="module")
 def full_size(tmp_path_factory) -> int:
-    return write_gif_within(CLIP, tmp_path_factory.mktemp("full") / "a.gif", fps=8).stat().st_size
+    return write_gif(CLIP, tmp_path_factory.mktemp("full") / "a.gif", fps=8).stat().st_size
 
 
 def small(path, **limits):
@@ -38,7 +38,7 @@ def small(path, **limits):
 
 def test_what_fits_is_as_it_is_without_a_limit(tmp_path, full_size):
     write_small_gif(CLIP, tmp_path / "b.gif", fps=8, limits=GifLimits(mb=full_size / 1e6, width=72), say=pytest.fail)
-    assert (tmp_path / "b.gif").read_bytes() == write_gif_within(CLIP, tmp_path / "a.gif", fps=8).read_bytes()
+    assert (tmp_path / "b.gif").read_bytes() == write_gif(CLIP, tmp_path / "a.gif", fps=8).read_bytes()
 
 
 def test_the_largest_that_fits_is_found(tmp_path, full_size):
@@ -91,7 +91,7 @@ def test_a_clip_that_cannot_fit_is_written_all_the_same_and_that_is_said(tmp_pat
 @pytest.mark.parametrize("palette", ["frame", "clip"])
 def test_fewer_colours_are_fewer(tmp_path, palette):
     options = EncodeOptions(gif_palette=palette, gif_colours=16)
-    with Image.open(write_gif_within(CLIP, tmp_path / "a.gif", fps=8, options=options)) as picture:
+    with Image.open(write_gif(CLIP, tmp_path / "a.gif", fps=8, options=options)) as picture:
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) <= 16
 
 
