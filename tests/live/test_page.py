@@ -90,7 +90,8 @@ def visit(browser, webui, folder: Path, theme: str) -> None:
         browser.script(EMPTY, f"#txt2img-ad-{name} input")
     browser.click("#tab_pnginfo #txt2img_tab")
     browser.until(f"{SHOWN}?.startsWith('12 frames · 6 fps · 2 s') && {SHOWN}.endsWith('travel 2 keys')", seconds=60)
-    assert {name: value(browser, name) for name in FIELDS} == FIELDS
+    for name, expected in FIELDS.items():
+        browser.until(f"document.querySelector('#txt2img-ad-{name} input').value === '{expected}'", seconds=30)
     assert browser.script("document.querySelector('#txt2img-ad-enable input').checked")
 
     # and so does Send to img2img
