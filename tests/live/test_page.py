@@ -26,10 +26,6 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-def value(browser, name: str) -> str:
-    return browser.script(f"document.querySelector('#txt2img-ad-{name} input').value")
-
-
 @needs_chromium
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_visit(webui, folder, tmp_path, theme):
