@@ -48,17 +48,21 @@ def motion_module_folders(chosen: str | None, extension: Path, extensions: Path)
     return [first, *(folder for folder in others if folder != first and folder.is_dir())]
 
 
+def controlnet_folders(chosen: str | None, models: Path) -> list[Path]:
+    """The folder of ControlNet's settings, then its own below the folder of all models."""
+    return [*([Path(chosen)] if chosen else []), models / "ControlNet"]
+
+
 def places_of_command_line(root: Path = _ROOT) -> Places:
     """Those of the WebUI that this project lies in as an extension, with its settings; else one folder for all."""
     webui = root.parents[1]
     if root.parent.name != "extensions" or not (webui / "models").is_dir():
         return all_in(root / "model" if (root / "model").is_dir() else Path("model"))
     settings = _settings(webui / "config.json")
-    controlnets = [settings.get("control_net_models_path"), webui / "models" / "ControlNet"]
     return Places(
         motion_modules=tuple(motion_module_folders(settings.get("animatediff_model_path"), root, root.parent)),
         loras=(webui / "models" / "Lora",),
-        controlnets=tuple(Path(folder) for folder in controlnets if folder),
+        controlnets=tuple(controlnet_folders(settings.get("control_net_models_path"), webui / "models")),
     )
 
 

@@ -18,18 +18,12 @@ from modules import errors
 from modules.processing import StableDiffusionProcessingImg2Img
 
 from animatediff_ext.params import Animation
-from animatediff_ext.webui import changes
+from animatediff_ext.webui import changes, host
 from animatediff_ext.webui.control_pictures import Pictures, Stage, pictures_of_batch
 from animatediff_ext.webui.errors import AnimateDiffError
 
 _INTERFACES = ("internal_controlnet.external_code", "scripts.external_code")
 """Where versions of ControlNet keep what other extensions may call."""
-
-
-def script_of(p):
-    """ControlNet's script in this request, or None."""
-    scripts = getattr(p.scripts, "alwayson_scripts", None) or ()
-    return next((script for script in scripts if str(script.title()).lower() == "controlnet"), None)
 
 
 class Guidance:
@@ -39,7 +33,7 @@ class Guidance:
         """``init_pictures``: of img2img, where there are several; they are the frames then."""
         self._p = p
         self._stage = Stage()
-        self._script = script_of(p)
+        self._script = host.script_titled("ControlNet", p)
         self._units: list[Any] = []
         self._pictures: dict[int, Pictures] = {}
         self._closed_loop = animation.context.closed_loop in ("R+P", "A")

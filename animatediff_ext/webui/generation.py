@@ -231,9 +231,10 @@ class Generation:
             self.guidance.release()
             close()
 
-        fields = {"sample": sample, "batch_size": animation.num_frames, "do_not_save_grid": True}
-        fields["close"] = release_and_close
-        changes.change(p, **fields, **_one_video_for_each_prompt(p, animation.num_frames), **{_ATTRIBUTE: self})
+        changes.change(
+            p, sample=sample, close=release_and_close, batch_size=animation.num_frames, do_not_save_grid=True
+        )
+        changes.change(p, **_one_video_for_each_prompt(p, animation.num_frames), **{_ATTRIBUTE: self})
         self._travel.prepare()
         self.frame_masks.prepare()
         parse = p.parse_extra_network_prompts

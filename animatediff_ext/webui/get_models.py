@@ -19,6 +19,7 @@ from modules import paths
 from animatediff_ext.catalogue import KNOWN, Fetched, HubError, KnownFile, Places, fetch, known_by_file_name
 from animatediff_ext.catalogue import readable_size as readable
 from animatediff_ext.catalogue.known import TITLES
+from animatediff_ext.catalogue.places import controlnet_folders
 from animatediff_ext.webui import host, loras, models
 
 _NEWS_EVERY_S = 0.5
@@ -27,11 +28,10 @@ _NEWS_EVERY_S = 0.5
 def places() -> Places:
     """The WebUI's folders."""
     models_folder = Path(paths.models_path)
-    controlnets = [host.setting("control_net_models_path"), models_folder / "ControlNet"]
     return Places(
         motion_modules=tuple(models.folders()),
         loras=tuple(loras.lora_folders() or [models_folder / "Lora"]),
-        controlnets=tuple(Path(folder) for folder in controlnets if folder),
+        controlnets=tuple(controlnet_folders(host.setting("control_net_models_path"), models_folder)),
     )
 
 

@@ -6,6 +6,7 @@ first left to work as ever, and then draws the same plot again for each moment, 
 
 from __future__ import annotations
 
+import datetime
 import io
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from modules import shared
+from modules import images, shared
 from PIL import Image
 
 from animatediff_ext.media import MediaError
@@ -183,4 +184,8 @@ def _moving_grid(p, plot, index: int, clips: list[Clip], at: Callable) -> Image.
 
 
 def _stem(p, seed: int) -> Path:
-    return output.stem_in(p.outpath_grids, _NAME, str(seed))
+    """The next number's in the folder of today."""
+    today = Path(p.outpath_grids) / "AnimateDiff" / datetime.date.today().isoformat()
+    today.mkdir(parents=True, exist_ok=True)
+    number = images.get_next_sequence_number(str(today), _NAME)
+    return today / f"{_NAME}-{number:05}-{seed}"

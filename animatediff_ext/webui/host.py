@@ -136,3 +136,9 @@ def temporary_folder() -> Path | None:
     folder = Path(shared.opts.temp_dir)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def script_titled(title: str, p):
+    """The script of that title, in whichever case, among those that take part in a request of its tab; or None."""
+    scripts = getattr(p.scripts, "alwayson_scripts", None) or ()
+    return next((script for script in scripts if str(script.title()).lower() == title.lower()), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from modules import images, shared
+from modules import shared
 from modules.processing import Processed
 from PIL.Image import Image
 
@@ -60,14 +59,13 @@ def deliver(generation: Generation, processed: Processed) -> None:
     played = [item.plays for item, _ in shown if getattr(item, "plays", None)]
     if played:
         info[playing.KEY] = played
-    processed.extra_generation_params = {**processed.extra_generation_params, **info}
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
     processed.index_of_first_image = 0
     processed.comments = "".join(f"{comment}\n" for comment in generation.p.comments)  # it had those of before
     if generation.p.is_api and generation.p.comments:  # the page shows them below the gallery; the API has no place
-        said = {COMMENTS_KEY: list(generation.p.comments)}
-        processed.extra_generation_params = {**processed.extra_generation_params, **said}
+        info[COMMENTS_KEY] = list(generation.p.comments)
+    processed.extra_generation_params = {**processed.extra_generation_params, **info}
 
 
 def videos_in(generation: Generation, processed: Processed) -> Iterator[Video]:
@@ -185,14 +183,6 @@ def _upload(generation: Generation, video: Video, files: dict[str, Path], keep: 
     if video.complete or shared.opts.save_incomplete_images:
         request = generation.animation.output.request_id
         upload_videos(files, name_below(names.root(p)) if keep else name_for_now(video.seed, request), p.comment)
-
-
-def stem_in(folder: str, basename: str, *parts: str) -> Path:
-    """The next number's in the folder of today, behind ``basename`` and before ``parts``."""
-    today = Path(folder) / "AnimateDiff" / datetime.date.today().isoformat()
-    today.mkdir(parents=True, exist_ok=True)
-    number = images.get_next_sequence_number(str(today), basename)
-    return today / "-".join(filter(None, [basename, f"{number:05}", *parts]))
 
 
 def preview_stem() -> Path:

@@ -6,7 +6,7 @@ from modules.processing import StableDiffusionProcessingImg2Img
 
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
-from animatediff_ext.webui import arguments, xyz
+from animatediff_ext.webui import arguments, host, xyz
 from animatediff_ext.webui.argument_object import AnimateDiffProcess
 from animatediff_ext.webui.generation import generation_of
 
@@ -20,8 +20,7 @@ def argument_of(p) -> AnimateDiffProcess | None:
     running = generation_of(p)
     if running:
         return running.argument.shown
-    scripts = getattr(p.scripts, "alwayson_scripts", None) or ()
-    script = next((script for script in scripts if str(script.title()).lower() == "animatediff"), None)
+    script = host.script_titled("AnimateDiff", p)
     if script is None:
         return None
     args = list(p.script_args)
