@@ -202,8 +202,8 @@ class Accordion:
 def _refreshed(current: str | None, second: str | None):
     known = models.names()
     chosen = current if current in known else next(iter(known), None)
-    others = gr.Dropdown.update(choices=["", *known], value=second if second in known else "")
-    return gr.Dropdown.update(choices=known, value=chosen), others, _status(chosen)
+    others = gr.update(choices=["", *known], value=second if second in known else "")
+    return gr.update(choices=known, value=chosen), others, _status(chosen)
 
 
 def _frames_and_rate(video: str | None):

@@ -12,12 +12,13 @@ from animatediff_ext.__main__ import main
 from animatediff_ext.animate import windows_of
 from animatediff_ext.media import probe, read_frames
 from animatediff_ext.params import Animation, Context, Motion, Noise
-from animatediff_ext.toy.claim import all_cases, cases_without_colour, heading_accuracy, mean, still, zoom
+from animatediff_ext.toy.claim import all_cases, cases_without_colour, heading_accuracy, mean, still, through_vae, zoom
 from animatediff_ext.toy.demo import MODELS, PROMPTS, demo
+from animatediff_ext.toy.draw import LOOKS, draw
 from animatediff_ext.toy.files import BASE, CHALK, DUSK, FIGURES, FILES, MOTION, SHIPPED, ZOOM
 from animatediff_ext.toy.measures import ClipMeasures
 from animatediff_ext.toy.report import number
-from animatediff_ext.toy.scene import SPEED
+from animatediff_ext.toy.scene import SPEED, random_scene
 from animatediff_ext.toy.studio import Studio
 from tests.toy.figures import figures
 
@@ -92,6 +93,13 @@ def test_one_module_animates_the_base_and_a_checkpoint_it_never_saw(studio, mode
     assert heading_accuracy([still(clip) for clip in made], cases) == 0
     if model == DUSK:
         assert mean(one.share_of_look("dusk") for one in measures) > figures()["style_dusk"]["value"] / 100 - 0.2
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_drawings_keep_their_look_on_the_way_through_the_vae(studio, look):
+    random = np.random.default_rng(7)
+    drawn = [draw(random_scene(random), look) for _ in range(64)]
+    assert ClipMeasures.of(through_vae(studio.image_model(BASE), drawn)).share_of_look(look) > 0.95
 
 
 def test_without_the_module_frames_know_nothing_of_each_other(studio):
