@@ -25,6 +25,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
     build = commands.add_parser("build", help="make the toy world from nothing, or go on where that was stopped")
     build.add_argument("--output", type=Path, default=TOY, metavar="FOLDER", help="of the models; default: %(default)s")
     build.add_argument("--work", type=Path, default=WORK, metavar="FOLDER", help="of what is in between; %(default)s")
+    build.add_argument(
+        "--processes", type=int, choices=(1, 2, 4), default=1, help="of the training; default: %(default)s"
+    )
     build.set_defaults(run=_saying_problems(_build))
     measure = commands.add_parser("measure", help="measure what its models do, and write docs/claim.md")
     measure.add_argument("--models", type=Path, default=TOY, metavar="FOLDER", help="default: %(default)s")
@@ -52,7 +55,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _build(arguments: argparse.Namespace) -> int:
     from animatediff_ext.toy.build import Recipe, build
 
-    build(Recipe(), arguments.work, arguments.output)
+    build(Recipe(), arguments.work, arguments.output, num_processes=arguments.processes)
     return 0
 
 

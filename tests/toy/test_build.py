@@ -1,6 +1,8 @@
 """The toy world is made in parts that go on where they stopped, and its files are like any other's."""
 
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from animatediff_ext.params import Animation
 from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.toy import build as build_module
 from animatediff_ext.toy import fit as fit_module
+from animatediff_ext.toy.abreast import beside
 from animatediff_ext.toy.build import Recipe, build
 from animatediff_ext.toy.checkpoint import write_checkpoint
 from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, DUSK, FILES, MOTION, ZOOM
@@ -27,7 +30,7 @@ from animatediff_ext.toy.learn_vae import as_pixels, training_pictures, whiten
 from animatediff_ext.toy.networks import LATENT_SCALE, WIDTH, new_vae
 from animatediff_ext.toy.studio import Studio
 from animatediff_ext.trainer.error import TrainError
-from animatediff_ext.trainer.state import states_in
+from animatediff_ext.trainer.state import PROCESSES, load_state, states_folder, states_in
 
 FEW = Plan(num_steps=2, lr=1e-3)
 TINY = Recipe(
@@ -102,6 +105,30 @@ def test_a_stage_that_is_stopped_is_not_taken_for_finished(made, tmp_path, monke
     with pytest.raises(TrainError, match="goes on with it"):
         build(TINY, tmp_path / "work", tmp_path / "toy", say=lambda _: None)
     assert not (tmp_path / "toy" / MOTION).exists()
+
+
+def test_a_stage_is_trained_by_several_processes(copied):
+    (copied / "toy" / MOTION).unlink()
+    build(replace(TINY, motion_steps=2), copied / "work", copied / "toy", say=lambda _: None, num_processes=2)
+    assert describe(copied / "toy" / MOTION).kind == "motion-module"
+    (run,) = (copied / "work").glob("motion-*-2")
+    state = load_state(states_in(states_folder(run))[-1])
+    assert (state["step"], state["config"][PROCESSES], state["config"]["sample.batch"]) == (2, 2, 2)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(copied):
+    (copied / "toy" / MOTION).unlink()
+    with pytest.raises(TrainError, match="3 processes cannot share a batch of 4"):
+        build(replace(TINY, motion_steps=2), copied / "work", copied / "toy", num_processes=3)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_job_is_done_beside_another(tmp_path, num_processes):
+    with beside(os.mkdir, tmp_path / "made", num_processes=num_processes):
+        pass
+    assert (tmp_path / "made").is_dir()
+    with pytest.raises(FileExistsError), beside(os.mkdir, tmp_path / "made", num_processes=num_processes):
+        pass
 
 
 def test_its_image_models_are_checkpoints_of_sd_15s_layout(made):

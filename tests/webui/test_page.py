@@ -194,7 +194,9 @@ def test_the_page_in_a_browser(host, served, browser, tmp_path, motion_modules):
     browser.until("document.querySelector(arguments[0])?.getAttribute('aria-expanded') === 'false'", bar)
     browser.keys(bar, "\ue007")  # Enter
     browser.until("document.querySelector(arguments[0]).getAttribute('aria-expanded') === 'true'", bar)
-    unnamed = "fieldset:not([aria-label]), .head input[type=number]:not([aria-label]), .label-wrap:not(button, [role=button])"
+    unnamed = (
+        "fieldset:not([aria-label]), .head input[type=number]:not([aria-label]), .label-wrap:not(button, [role=button])"
+    )
     assert browser.script(f"document.querySelectorAll('[id$=ad-accordion] :is({unnamed})').length") == 0
     assert "AnimateDiff v2" in status("txt2img")
     assert "was made for" in status("txt2img")
