@@ -67,12 +67,12 @@ class Recipe:
     decoder: Plan = Plan(num_steps=8000, lr=1e-3)
     num_pictures: int = 12_288
     base: Plan = Plan(num_steps=3000, lr=1e-3, ema=0.998)
-    dusk: Plan = Plan(num_steps=2000, lr=6e-4, ema=0.995)
+    dusk: Plan = Plan(num_steps=1200, lr=6e-4, ema=0.995)
     num_videos: int = 1536
     num_zooms: int = 48
     num_chalks: int = 256
     adapter_steps: int = 300
-    motion_steps: int = 3000
+    motion_steps: int = 4500
     zoom_steps: int = 800
     chalk_steps: int = 600
 
@@ -174,15 +174,15 @@ class Build:
         )
 
     def _motion(self) -> Config:
-        config = self._config(
-            "motion", self._videos, self.recipe.motion_steps, lr=2e-3, batch=4, num_frames=CLIP_FRAMES
-        )
-        return replace(
-            config,
+        return self._config(
+            "motion",
+            self._videos,
+            self.recipe.motion_steps,
+            lr=2e-3,
+            batch=4,
+            num_frames=CLIP_FRAMES,
             motion=Motion(family="v3"),
             adapter=Adapter(path=str(self.target / ADAPTER)),
-            # what frames have in common is decided at high noise
-            diffusion=replace(config.diffusion, timestep_density="high-noise"),
             ema=Ema(decay=0.998),
         )
 
@@ -209,6 +209,8 @@ class Build:
     ) -> Config:
         """What all stages have in common."""
         stride = STRIDE if num_frames > 1 else 1
+        # what frames have in common is decided at high noise
+        density = "high-noise" if num_frames > 1 else "uniform"
         base = sha256_of_file(self.target / BASE)
         folder = self.work / f"{name}-{base[:8]}-{steps}"  # another base, or more steps, is another run
         common = {
@@ -221,7 +223,7 @@ class Build:
             "cache": Cache(folder=str(self.work / "cache")),
             # The base was trained on these betas, and sees nothing else here. AnimateDiff's own choice, other betas
             # than the image model's, costs a small frozen model more than it gives.
-            "diffusion": Diffusion(schedule="scaled_linear"),
+            "diffusion": Diffusion(schedule="scaled_linear", timestep_density=density),
             "optim": Optim(lr=lr, beta2=0.99, warmup=max(1, steps // 20), schedule="cosine"),
             "precision": Precision(amp="fp32", gradient_checkpointing=False),
             "validate": Validate(every=0),

@@ -16,8 +16,9 @@ TAIL_LIGHT, STEEPNESS = 0.1, 1.0
 """Bodies are this bright at the tail and 1 at the head, and change within a radius around the middle: a heading that
 can be seen from afar, before the eyes can. A gentle slope from tail to head was too little for the base model, which
 learnt colours and shapes in 3,500 steps and of headings nothing."""
-TAIL_LIGHT_AT_DUSK = 0.4
-"""Bodies give light there."""
+TAIL_LIGHT_AT_DUSK = 0.15
+"""Bodies give light there, but not so much that head and tail look alike: at 0.4 the image model drew every heading as
+told, and the motion module, which had seen none like these, took 61 % of them right; at 0.12 86 %."""
 
 # Distances to the edge in radii, negative inside; x and y in radii from the middle.
 OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -91,9 +92,9 @@ def _paper(body: _Body, picture: np.ndarray) -> np.ndarray:
 
 
 def _dusk(body: _Body, picture: np.ndarray) -> np.ndarray:
-    """Glowing bodies in the evening."""
-    picture = _over(picture, 0.45 * body.colour, body.cover(0.24))
-    light = 0.3 + 0.7 * body.colour
+    """Glowing bodies with a dark rim in the evening."""
+    picture = _over(picture, 0.1 * body.colour, body.cover(0.28))
+    light = 0.35 + 0.65 * body.colour
     return body.with_eyes(_over(picture, light * body.shade(TAIL_LIGHT_AT_DUSK), body.cover()))
 
 
