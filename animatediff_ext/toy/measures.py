@@ -22,9 +22,9 @@ SLOWEST = 0.3
 """Pixels a frame below which a clip goes nowhere. A still video has to fail."""
 NOWHERE = "nowhere"
 RIMS = {"dusk": (-1.0, -0.01), "paper": (-0.01, 0.35), "chalk": (0.35, 1.0)}
-"""How much lighter the rim of a shape is than its inside: more than the first, and at most the second. Rims of paper are
-drawn at 0.00 to 0.23, and a VAE, which softens them, gives them back at 0.06 to 0.25; those of dusk at -0.35 to -0.17,
-and they come back at -0.15 to -0.02."""
+"""How much lighter the rim of a shape is than its inside: more than the first, and at most the second. Rims of paper
+are drawn at 0.00 to 0.23, and a VAE, which softens them, gives them back at 0.06 to 0.25; those of dusk at -0.35 to
+-0.17, and they come back at -0.15 to -0.02."""
 
 
 @dataclass(frozen=True)
