@@ -53,6 +53,7 @@ class Context(Checked):
         label="Closed loop",
         elem_id="closed-loop",
         choices=("N", "R-P", "R+P", "A"),
+        aliases={"true": "R+P", "false": "R-P"},  # v1.7 to v1.9.1: whether windows keep their overlap over the seam
         infotext=True,
     )
     schedule: str = setting(

@@ -60,7 +60,7 @@ class Output(Checked):
         label="Frame Interpolation",
         elem_id="interp-choice",
         choices=("Off", "FFmpeg"),
-        aliases={"film": "FFmpeg", "false": "Off", "true": "FFmpeg", "none": "Off"},
+        aliases={"film": "FFmpeg", "true": "FFmpeg", **dict.fromkeys(("false", "none", "no", ""), "Off")},
         infotext=True,
     )
     interpolation_factor: int = setting(

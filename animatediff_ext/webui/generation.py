@@ -23,7 +23,18 @@ from animatediff_ext.inject import frame_major
 from animatediff_ext.inject.attach import Blend, Call
 from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
-from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, job, late_changes, loras, xyz
+from animatediff_ext.webui import (
+    arguments,
+    changes,
+    conditioning,
+    host,
+    infotext,
+    job,
+    late_changes,
+    loras,
+    models,
+    xyz,
+)
 from animatediff_ext.webui.argument_object import ShownArgument
 from animatediff_ext.webui.control_hints import hints_cut
 from animatediff_ext.webui.controlnet import Guidance
@@ -98,6 +109,7 @@ def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generatio
             "disable one of them under Extensions."
         )
     check_formats(animation.output.formats, encode_options())
+    animation = _with_listed_modules(animation)
     progress = Progress(animation, p.n_iter)
     loaded = CACHE.load(animation.motion_module, *filter(None, [animation.motion.second_module]))
     init_pictures = _several_pictures(p)
@@ -115,6 +127,12 @@ def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generatio
     for sentence in advice_for(animation, blend, **sampling, cfg=p.cfg_scale, num_steps=p.steps):
         p.comment(sentence)
     return Generation(p, animation, loaded, guidance, progress)
+
+
+def _with_listed_modules(animation: Animation) -> Animation:
+    """Infotexts say no paths."""
+    motion = replace(animation.motion, second_module=models.listed_as(animation.motion.second_module))
+    return replace(animation, motion_module=models.listed_as(animation.motion_module), motion=motion)
 
 
 def _blend(animation: Animation, loaded: Sequence[Loaded]) -> Blend:

@@ -89,6 +89,18 @@ def test_a_name_does_not_lead_out_of_the_folder(host, folder, name):
         host.generate({"model": name.format(outside=outside)})
 
 
+@pytest.mark.parametrize("spelled", ["{folder}/sub/v2.safetensors", "sub\\v2.safetensors"])
+def test_a_whole_path_in_the_folder_will_do_and_is_not_told_to_others(host, folder, spelled):
+    """As the old extension took it, which joined folder and name."""
+    (folder / "sub").mkdir()
+    (folder / "v2.safetensors").rename(folder / "sub" / "v2.safetensors")
+    name = spelled.format(folder=folder)
+    text = host.generate({"model": name, "second_model": name}).infotexts[0]
+    assert "model: sub/v2.safetensors, video_length" in text
+    assert "second_model: sub/v2.safetensors" in text
+    assert str(folder) not in text
+
+
 def test_a_module_is_read_once_for_several_generations(host, folder, monkeypatch):
     reads = []
     models = host.webui("models")
