@@ -149,21 +149,23 @@ def _several_pictures(p) -> list:
 
 
 def _number_of_frames(p, animation: Animation, pictures: list, guidance: Guidance) -> int | None:
-    """The setting counts; where it leaves it open, as many as there are pictures in img2img and for ControlNet."""
-    guided = None if animation.num_frames else guidance.num_pictures()
-    if not pictures:
-        return guided
-    if not animation.num_frames:
-        num_frames = min(len(pictures), guided or len(pictures))
-        changes.change(p, init_images=pictures[:num_frames])
-        return num_frames
-    if animation.num_frames > len(pictures):
+    """The setting counts, as far as there are pictures for ControlNet; where it leaves it open, as many as there are
+    pictures in img2img and for ControlNet."""
+    wanted, shortest = animation.num_frames, guidance.shortest()
+    guided = len(shortest.files) if shortest else None
+    if pictures and wanted > len(pictures):
         raise AnimateDiffError(
-            f"Number of frames is {animation.num_frames}, but only {len(pictures)} pictures were given: "
+            f"Number of frames is {wanted}, but only {len(pictures)} pictures were given: "
             "give as many pictures as frames, or a single one."
         )
-    changes.change(p, init_images=pictures[: animation.num_frames])
-    return animation.num_frames
+    if guided and wanted > guided:
+        p.comment(
+            f"Number of frames is {wanted}, but {shortest.name} has {guided} pictures: the video has {guided} frames."
+        )
+    num_frames = min(filter(None, (wanted, guided, len(pictures))), default=None)
+    if pictures:
+        changes.change(p, init_images=pictures[:num_frames])
+    return num_frames
 
 
 def _one_video_for_each_prompt(p, num_frames: int) -> dict[str, Any]:

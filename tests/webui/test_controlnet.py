@@ -205,6 +205,18 @@ def test_the_number_of_frames_follows_the_source(cn, frames, tmp_path):
     assert len(cn.generate({"video_length": 0, "video_source": source}, *units).images) == 5
 
 
+@pytest.mark.parametrize("whose", ["Video path", "ControlNet unit 0"])
+def test_there_are_no_more_frames_than_pictures(cn, frames, whose):
+    """As the old extension's document says; Replacer relies on it for what is left over at the end of a video."""
+    animation, unit = {"video_length": 20, "batch_size": 16}, {"enabled": True}
+    (animation if whose == "Video path" else unit)["video_path" if whose == "Video path" else "batch_images"] = frames
+    processed = cn.generate(animation, unit)
+    assert len(processed.images) == 12
+    assert "video_length: 12" in processed.infotexts[0]
+    assert f"Number of frames is 20, but {whose} has 12 pictures: the video has 12 frames." in processed.comments
+    check_every_row(cn, 12, ["canny"])
+
+
 def test_a_picture_of_its_own_counts_for_all_frames_whatever_else_a_unit_says(cn, frames):
     own = {"enabled": True, "image": as_base64(frame_picture(7)), "batch_images": frames, "input_mode": "batch"}
     cn.generate({"video_path": frames}, own | {"animatediff_batch": True}, {"enabled": True, "model": "t2i"})
@@ -273,8 +285,9 @@ def test_shares_of_keys_close_a_loop(host):
     assert host.webui("control_hints").shares_of_keys([5], 8, True).tolist() == [[1.0]] * 8
 
 
-def test_masks_go_to_units_that_mask(cn, frames, tmp_path):
-    masks = folder_of(tmp_path / "masks", [10] * 4)
+@pytest.mark.parametrize("own_folder", ["", "{frames}", "{frames}\nmask:{masks}"])
+def test_masks_go_to_units_that_mask_and_have_none(cn, frames, tmp_path, own_folder):
+    masks, own = folder_of(tmp_path / "masks", [10] * 4), folder_of(tmp_path / "own", [8] * 4)
     seen = {}
 
     def look(params):
@@ -282,10 +295,23 @@ def test_masks_go_to_units_that_mask(cn, frames, tmp_path):
             seen[param.preprocessor["name"]] = param.hint_cond
 
     at_step(cn.host, 0, look)
-    units = [{"enabled": True, "module": "inpaint"}, {"enabled": True, "module": "canny"}]
-    cn.generate({"video_path": frames, "mask_path": masks}, *units)
+    batch_images = own_folder.format(frames=frames, masks=own)
+    units = [{"enabled": True, "module": "inpaint", "batch_images": batch_images}, {"enabled": True, "module": "canny"}]
+    processed = cn.generate({"video_path": frames, "mask_path": masks}, *units)
     assert seen["canny"].shape[1] == 3
-    torch.testing.assert_close(seen["inpaint"][:, 3], torch.full((8, 32, 32), (GREY + 100) / 255))
+    white = (GREY + 10 * (8 if "mask:" in own_folder else 10)) / 255
+    torch.testing.assert_close(seen["inpaint"][:, 3], torch.full((8, 32, 32), white))
+    assert ("Mask path masks nothing" in processed.comments) == ("mask:" in own_folder)
+
+
+@pytest.mark.parametrize("is_inpainting", [False, True])
+def test_masks_that_nobody_takes_are_mentioned_unless_img2img_uses_them(cn, tmp_path, is_inpainting):
+    """The Batch tab of img2img lends its masks to ControlNet's units."""
+    mask = Image.new("L", (32, 32), 255) if is_inpainting else None
+    pictures = [frame_picture(number) for number in range(4)]
+    animation = {"mask_path": folder_of(tmp_path / "masks", [10] * 4)}
+    processed = cn.generate(animation, {"enabled": True}, init_images=pictures, image_mask=mask)
+    assert ("Mask path masks nothing" in processed.comments) != is_inpainting
 
 
 def test_pictures_of_img2img_guide_where_there_is_no_video(cn):
@@ -308,11 +334,6 @@ def test_pictures_of_img2img_guide_where_there_is_no_video(cn):
         ({"video_path": "{missing}"}, {}, "Video path: {missing} cannot be read"),
         ({"video_source": "{text}"}, {}, "Video source: {text} is no video"),
         ({"video_source": 5}, {}, "Video source is 5"),
-        (
-            {"video_path": "{frames}", "video_length": 20},
-            {},
-            "Number of frames is 20, but Video path has only 12 pictures",
-        ),
         ({"video_path": "{frames}", "mask_path": "{missing}"}, {}, "Mask path: {missing} cannot be read"),
         (
             {},
@@ -320,11 +341,6 @@ def test_pictures_of_img2img_guide_where_there_is_no_video(cn):
             "ControlNet unit 0: The folder {empty} has no pictures",
         ),
         ({}, {"batch_images": "{missing}", "input_mode": "batch"}, "ControlNet unit 0: {missing} cannot be read"),
-        (
-            {"video_length": 20},
-            {"batch_images": "{frames}"},
-            "ControlNet unit 0 has only 12 pictures: set it to at most 12",
-        ),
         ({}, {"batch_images": "{two}\nkeyframe:0,9"}, "has a key frame 9, but the clip has the frames 0 to 3"),
         ({}, {"batch_images": "{two}\nkeyframe:0,1,2"}, "has 2 pictures for 3 key frames"),
         ({}, {"batch_images": "{two}\nkeyframe:0,x"}, "give whole numbers"),
