@@ -126,7 +126,8 @@ def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generatio
     sampling = {"sampler": p.sampler_name or "", "schedule": getattr(p, "scheduler", None) or "Automatic"}
     for sentence in advice_for(animation, blend, **sampling, cfg=p.cfg_scale, num_steps=p.steps):
         p.comment(sentence)
-    return Generation(p, animation, loaded, guidance, progress)
+    is_for_a_program = arguments.are_of_a_program(script_args)
+    return Generation(p, animation, loaded, guidance, progress, is_for_a_program=is_for_a_program)
 
 
 def _with_listed_modules(animation: Animation) -> Animation:
@@ -208,8 +209,12 @@ class Generation:
         loaded: Sequence[Loaded],
         guidance: Guidance,
         progress: Progress,
+        *,
+        is_for_a_program: bool,
     ):
         self.p = p
+        self.is_for_a_program = is_for_a_program
+        """Another extension had it made, or a client of the API."""
         self.progress = progress
         self.animation = animation
         self.loaded = loaded

@@ -323,6 +323,27 @@ def test_pictures_of_img2img_guide_where_there_is_no_video(cn):
     check_every_row(cn, 4, ["canny"], number_of=lambda frame: 6)
 
 
+def test_replacer_inpaints_a_video_in_fragments(cn, tmp_path):
+    """What it sends for the last fragment of a video, which is shorter than the others
+    (light-and-ray/sd-webui-replacer, replacer/extensions)."""
+    made = importlib.import_module("scripts.animatediff_ui").AnimateDiffProcess()
+    made.enable, made.format, made.closed_loop, made.model = True, ["PNG"], "N", "v2.safetensors"
+    made.video_length, made.batch_size, made.stride, made.overlap, made.fps = 6, 4, 1, -1, 24
+    made.latent_power, made.latent_scale, made.freeinit_enable = 1, 32, False
+    made.video_path = folder_of(tmp_path / "frames", range(4))
+    made.mask_path = folder_of(tmp_path / "masks", [10] * 4)
+    unit = cn.extension.ControlNetUnit(enabled=True, module="inpaint_only", input_mode="batch")
+    no_page = [None] * len(cn.host.webui("arguments").page_fields(True))
+
+    p = cn.p(None, unit, args=[made, *no_page], api=False, init_images=[picture()], do_not_save_samples=True)
+    processed = cn.host.run(p)
+    assert len(processed.images) == len(processed.all_seeds) == 4
+    assert {frame.size for frame in processed.images} == {(32, 32)}
+    assert len(cn.runs) > 0
+    assert unit.image is None, "it is used again for the next fragment"
+    assert made.video_length == 6
+
+
 # ----- what goes wrong
 
 
