@@ -143,6 +143,11 @@ def _blend(animation: Animation, loaded: Sequence[Loaded]) -> Blend:
 def _several_pictures(p) -> list:
     """Several pictures in img2img are the frames of a video; of a single one, none."""
     pictures = getattr(p, "init_images", None) or []
+    if isinstance(p, StableDiffusionProcessingImg2Img) and any(picture is None for picture in pictures or [None]):
+        raise AnimateDiffError(
+            "img2img has no picture: give it one, or a folder of frames in its tab Batch; a video that guides "
+            "ControlNet needs no picture in txt2img."
+        )
     if len({id(picture) for picture in pictures}) == 1:  # img2img's Batch tab repeats a picture for its batch size
         changes.change(p, init_images=pictures[:1])
         return []
