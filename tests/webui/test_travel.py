@@ -229,6 +229,7 @@ def test_the_api_tells_what_each_frame_was_told(host):
     [
         ("0: a cat\n2 = a dog", "Line 2 (2 = a dog) looks like a key"),
         ("0: a cat\n40: a dog", "at frame 40, but the last frame is 3"),
+        ("0: a cat\n2: a dog\n2: a fish", "Line 3 is a second key for frame 2: the later one counts"),
         ("0: a cat <lora:x:1>\n2: a dog", "<lora:x:1> stands in some keys only"),
     ],
 )
