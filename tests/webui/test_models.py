@@ -62,6 +62,40 @@ def test_our_folder_and_those_of_the_old_extensions_follow(host, folder, tmp_pat
         assert len(host.generate({"model": name}).images) == NUM_FRAMES
 
 
+@pytest.mark.parametrize(
+    ("files", "current", "chosen"),
+    [
+        (["b", "v2"], "v2", "v2"),
+        (["a", "b"], "b", "b"),
+        (["a", "b"], None, "a"),
+        (["misfit", "v2"], None, "v2"),
+        (["misfit", "v2"], "misfit", "v2"),
+        (["a", "mm_sd15_v3"], "misfit", "mm_sd15_v3"),
+        (["broken", "v2"], None, "v2"),
+        (["misfit"], None, "misfit"),
+        ([], "v2", None),
+    ],
+)
+def test_the_page_proposes_the_first_that_fits(host, folder, motion_modules, files, current, chosen):
+    """What the user has chosen stays, unless it does not fit the loaded checkpoint and another one does."""
+    for name in ("v2", *files):
+        kind = "other layout" if name == "misfit" else "v2"
+        shutil.copy(motion_modules / f"{kind}.safetensors", folder / f"{name}.safetensors")
+    if "broken" in files:
+        (folder / "broken.safetensors").write_text("half a download")
+    if "v2" not in files:
+        (folder / "v2.safetensors").unlink()
+    proposed = host.webui("module_list").proposed(current and f"{current}.safetensors")
+    assert proposed == (chosen and f"{chosen}.safetensors")
+
+
+def test_before_a_checkpoint_is_loaded_the_page_proposes_the_first(host, folder, motion_modules):
+    shutil.copy(motion_modules / "other layout.safetensors", folder / "a.safetensors")
+    host.sd_models.model_data.sd_model = None
+    assert host.webui("module_list").proposed(None) == "a.safetensors"
+    assert host.sd_models.model_data.sd_model is None, "nothing is loaded for it"
+
+
 def test_without_a_setting_our_folder_is_the_one(host, folder, tmp_path):
     host.opts.data["animatediff_model_path"] = None
     assert host.webui("models").folders() == [tmp_path / "extension" / "model"]
