@@ -17,6 +17,7 @@ from typing import Any
 
 from modules import errors
 from modules.processing import StableDiffusionProcessingImg2Img
+from torch import nn
 
 from animatediff_ext.params import Animation, Source
 from animatediff_ext.webui import changes, host
@@ -187,6 +188,11 @@ class Guidance:
                 f"ControlNet could not set up its units: {why.rstrip('.')}. Correct or disable them."
             )
         return network
+
+    def models(self) -> list[nn.Module]:
+        """Those that work within the calls of the UNet."""
+        params = getattr(self.network(), "control_params", None) or ()
+        return [param.control_model for param in params if isinstance(param.control_model, nn.Module)]
 
     def release(self) -> None:
         """After a failure: let ControlNet leave the UNet, as the WebUI would have done at a good end."""

@@ -303,6 +303,7 @@ class Generation:
                     loras=self._loras.loaded(),
                     streams_at_once=host.streams_at_once(),
                     before_call=before_call,
+                    guests=self.guidance.models(),
                 )
                 with session, host.all_rows_in_one_call():
                     self._session = session

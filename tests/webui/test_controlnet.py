@@ -10,6 +10,7 @@ from PIL import Image
 
 from animatediff_ext.animate import windows_of
 from animatediff_ext.formats import FormatError
+from animatediff_ext.inject import memory
 from animatediff_ext.motion.manner import Manner
 from animatediff_ext.params import from_api
 from tests.models.motion import motion_config, random_motion
@@ -147,6 +148,15 @@ def test_every_row_has_the_hint_of_its_frame(cn, frames, situation, together):
 def test_hints_change_the_frames(cn, frames):
     unit = {"enabled": True}
     assert not same(cn.generate({"video_path": frames}, unit).images, cn.generate({}).images)
+
+
+def test_controlnets_count_where_memory_is_estimated(cn, frames, monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, "fits", lambda *_models, guests, **_call: asked.append(len(guests)) or True)
+    animation = {"video_path": frames, "video_length": 7, "batch_size": 4}
+    cn.generate(animation, {"enabled": True}, {"enabled": True, "model": "t2i"})
+    cn.generate({"video_length": 7, "batch_size": 4})
+    assert asked == [2, 0]
 
 
 def test_latents_of_hints_are_made_once_and_not_for_each_window(cn, frames):
