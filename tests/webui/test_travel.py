@@ -168,6 +168,13 @@ def test_every_video_of_a_request_travels(host, seen):
         torch.testing.assert_close(cond[2], between(host, "a cat", "a dog", 0.5))
 
 
+def test_a_list_of_prompts_travels_too(host, seen):
+    """Other scripts make one; the old extension took no keys from it."""
+    host.generate({}, prompt=["a bird", TRAVELLING])
+    torch.testing.assert_close(seen[0][0][2], encode(host, "a bird"))
+    torch.testing.assert_close(seen[-1][0][2], between(host, "a cat", "a dog", 0.5))
+
+
 def test_sdxls_vector_goes_along_the_line_so_that_sizes_stay(host):
     """The pooled text and the sizes of the picture are one row."""
     frames = host.webui("travel")._frames
