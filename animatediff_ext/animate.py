@@ -6,7 +6,7 @@ model which step it is and which UNet will be called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -72,20 +72,23 @@ def check_motion(animation: Animation, blend: Blend) -> None:
     Director(animation)
     loras_of(animation)
     check_blocks(animation.motion.blocks, [site for motion, _ in blend for site in motion.config.sites()])
-    length = min(animation.context.length, animation.num_frames)
     for motion, _ in blend:
-        known = motion.config.num_positions
-        if length > known and animation.motion.positions == "refuse":
-            raise SettingsError(
-                f"Context batch size is {animation.context.length}, but the motion module "
-                f"({motion.config.family.title}) knows {known} positions: set it to at most {known}, or choose what "
-                "is beyond them (motion_positions: stretch, interpolate or cap)."
-            )
+        check_positions(animation, motion.config.num_positions, f"the motion module ({motion.config.family.title})")
     schedules = {motion.config.family.schedule: motion.config.family.title for motion, _ in blend}
     if len(schedules) > 1:
         raise SettingsError(
             f"{' and '.join(schedules.values())} cannot be blended, since they were trained on different noise: choose "
             "two motion modules of one family."
+        )
+
+
+def check_positions(animation: Animation, known: int, whose: str) -> None:
+    """Raises `SettingsError` where ``whose`` table of positions is too short for a context."""
+    length = min(animation.context.length, animation.num_frames)
+    if length > known and animation.motion.positions == "refuse":
+        raise SettingsError(
+            f"Context batch size is {animation.context.length}, but {whose} knows {known} positions: set it to at most "
+            f"{known}, or choose what is beyond them (motion_positions: stretch, interpolate or cap)."
         )
 
 
@@ -99,13 +102,15 @@ def long_clips_settled(
     width: int,
     device: torch.device,
     dtype: torch.dtype,
+    guests: Collection[nn.Module] = (),
 ) -> Animation:
-    """With *auto* settled for long clips, for calls of this size (of the latent) in this UNet."""
+    """With *auto* settled for long clips, for calls of this size (of the latent) in this UNet, within which models of
+    ``guests`` work too."""
     context = animation.context
     if context.long_clips != "auto" or animation.num_frames <= context.length:
         return animation
     models, size = [motion for motion, _ in blend], {"num_rows": num_rows, "height": height, "width": width}
-    fits = memory.fits(unet, models, device=device, dtype=dtype, **size)
+    fits = memory.fits(unet, models, guests=guests, device=device, dtype=dtype, **size)
     return replace(animation, context=replace(context, long_clips="views" if fits else "windows"))
 
 
@@ -128,7 +133,9 @@ class Session:
         loras: Sequence[tuple[LoraFile, LoraWeight]] = (),
         streams_at_once: int | None = None,
         before_call: Callable[[Call], None] | None = None,
+        guests: Collection[nn.Module] = (),
     ):
+        """``guests`` are models of others that work within the calls of the UNet."""
         self.animation = animation
         self._blend = _effective([(motion, 1.0)] if isinstance(motion, MotionModel) else motion)
         check_motion(animation, self._blend)
@@ -138,6 +145,7 @@ class Session:
         self._director = Director(animation)
         self._streams_at_once = streams_at_once
         self._before_call = before_call
+        self._guests = guests
         self._unet: nn.Module | None = None
         self._injection: Injection | None = None
         self._attached = ExitStack()
@@ -190,8 +198,9 @@ class Session:
             num_rows = min(num_rows, self._streams_at_once * self.animation.num_frames)
         size = (num_rows, height, width)
         if size not in self._in_views_at:  # asked once, so that all steps of a clip go the same way
-            call = {"num_rows": num_rows, "height": height, "width": width, "device": self._device}
-            in_force = long_clips_settled(self.animation, self._unet, self._blend, dtype=self._dtype, **call)
+            call = {"num_rows": num_rows, "height": height, "width": width}
+            where = {"device": self._device, "dtype": self._dtype, "guests": self._guests}
+            in_force = long_clips_settled(self.animation, self._unet, self._blend, **call, **where)
             self._in_views_at[size] = in_force.context.long_clips == "views"
         self._in_views = self._in_views_at[size]
 

@@ -96,6 +96,22 @@ def test_old_spellings_are_understood():
     assert "nonsense" in warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("api", "old", "means"),
+    [
+        ("closed_loop", True, "R+P"),  # v1.7 to v1.9.1
+        ("closed_loop", False, "R-P"),
+        ("interp", "NO", "Off"),  # whatever was not FILM
+        ("interp", "", "Off"),
+        ("interp", None, "Off"),
+        ("interp", False, "Off"),
+        ("interp", "film", "FFmpeg"),
+    ],
+)
+def test_what_old_versions_took_means_what_it_meant(api, old, means):
+    assert to_api(from_api({api: old})[0])[api] == means
+
+
 def test_automatic_values_are_resolved():
     resolved = from_api({"video_length": 0, "batch_size": 12, "overlap": -1})[0].resolved()
     assert (resolved.num_frames, resolved.context.overlap) == (12, 3)

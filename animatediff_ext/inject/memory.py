@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import torch
@@ -15,6 +15,9 @@ from animatediff_ext.inject.sites import sites_of
 TENSORS_AT_ONCE = 40
 """Of a row, as large as those of the UNet's first level. From the 5.6 and 4.2 GB that sd-webui-animatediff's page on
 performance gives for 32 and 16 rows of 512x512 in float16 (models taken off) follow 31 and 29."""
+TENSORS_OF_GUESTS = 6
+"""More, where ControlNets work within the call: the sum of what they give waits for the UNet, which is as much as its
+skips (5.1 in Stable Diffusion 1.5). What one of them needs meanwhile is gone when the UNet begins."""
 SHARE_TO_USE = 0.8
 
 
@@ -41,10 +44,13 @@ def _free_in_main_memory() -> int | None:
     return None
 
 
-def bytes_of_call(unet: nn.Module, *, num_rows: int, height: int, width: int, dtype: torch.dtype) -> int:
+def bytes_of_call(
+    unet: nn.Module, *, num_rows: int, height: int, width: int, dtype: torch.dtype, has_guests: bool = False
+) -> int:
     """What a call of the UNet takes at its peak, beside the weights; height and width are of the latent."""
     channels = next(iter(sites_of(unet))).channels
-    return TENSORS_AT_ONCE * num_rows * channels * height * width * dtype.itemsize
+    num_tensors = TENSORS_AT_ONCE + (TENSORS_OF_GUESTS if has_guests else 0)
+    return num_tensors * num_rows * channels * height * width * dtype.itemsize
 
 
 def bytes_to_come(models: Iterable[nn.Module], device: torch.device, dtype: torch.dtype) -> int:
@@ -54,12 +60,19 @@ def bytes_to_come(models: Iterable[nn.Module], device: torch.device, dtype: torc
 
 
 def fits(
-    unet: nn.Module, others: Iterable[nn.Module] = (), *, device: torch.device, dtype: torch.dtype, **call: int
+    unet: nn.Module,
+    others: Iterable[nn.Module] = (),
+    *,
+    guests: Collection[nn.Module] = (),
+    device: torch.device,
+    dtype: torch.dtype,
+    **call: int,
 ) -> bool:
-    """Whether a call with ``num_rows``, ``height`` and ``width`` can be made with these models, as far as one can
-    tell."""
+    """Whether a call with ``num_rows``, ``height`` and ``width`` can be made with these models, as far as one can tell.
+    ``guests`` are models of others that work within the call."""
     free = free_bytes(device)
     if free is None:
         return False
-    needed = bytes_of_call(unet, dtype=dtype, **call) + bytes_to_come((unet, *others), device, dtype)
+    needed = bytes_of_call(unet, dtype=dtype, has_guests=bool(guests), **call)
+    needed += bytes_to_come((unet, *others, *guests), device, dtype)
     return needed <= SHARE_TO_USE * free

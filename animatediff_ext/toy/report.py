@@ -66,7 +66,7 @@ def table(figures: Sequence[Figure]) -> list[str]:
 
 def number(value: float, unit: str) -> str:
     digits = 0 if unit == "%" else 1 if abs(value) >= 10 else 2
-    return f"{value:.{digits}f}{unit}"
+    return f"{round(value, digits) + 0.0:.{digits}f}{unit}"  # there is no -0
 
 
 def _text(figures: Sequence[Figure], pictures: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from animatediff_ext.travel.text import Key, TravelError, TravelText
+from animatediff_ext.travel.text import Key, TravelError, TravelText, second_key
 
 _KEY = re.compile(r"(\d+): (.+)")
 _NEARLY_PARALLEL = 0.9995
@@ -31,7 +31,7 @@ def taken_apart_as_of_old(prompt: str, *, num_frames: int) -> OldText:
 
     Source: scripts/animatediff_prompt.py, `parse_prompt`.
     """
-    head, keys, tail = [], {}, []
+    head, keys, tail, notes = [], {}, [], []
     for number, line in enumerate(prompt.strip().split("\n"), start=1):
         match = _KEY.fullmatch(line)
         is_over = bool(tail) or (not match and (keys or re.match(r"\d+:", line)))
@@ -40,9 +40,10 @@ def taken_apart_as_of_old(prompt: str, *, num_frames: int) -> OldText:
         elif not match:
             head.append(line)
         else:
+            notes += [second_key(number, int(match[1]))] if int(match[1]) in keys else []
             keys[int(match[1])] = Key(at=int(match[1]), text=match[2], easing="linear", line=number)
     _check(list(keys.values()), num_frames)
-    return OldText(head=tuple(head), keys=tuple(keys.values()), tail=tuple(tail), notes=())
+    return OldText(head=tuple(head), keys=tuple(keys.values()), tail=tuple(tail), notes=tuple(notes))
 
 
 def _check(keys: list[Key], num_frames: int) -> None:

@@ -83,7 +83,7 @@ def taken_apart(prompt: str, *, num_frames: int, fps: float) -> TravelText:
             key = None
         if key and not tail:
             if key.at in keys:
-                notes.append(f"Line {number} is a second key for frame {key.at:g}: the later one counts.")
+                notes.append(second_key(number, key.at))
             keys[key.at] = key
             continue
         if key:
@@ -98,6 +98,11 @@ def taken_apart(prompt: str, *, num_frames: int, fps: float) -> TravelText:
     ordered = tuple(keys[at] for at in sorted(keys))
     notes += [_beyond(key, num_frames) for key in ordered if key.at >= num_frames]
     return TravelText(head=tuple(head), keys=ordered, tail=tuple(tail), notes=tuple(notes))
+
+
+def second_key(line: int, at: float) -> str:
+    """What is said of two keys for one frame."""
+    return f"Line {line} is a second key for frame {at:g}: the later one counts."
 
 
 def _beyond(key: Key, num_frames: int) -> str:

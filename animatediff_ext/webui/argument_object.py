@@ -22,6 +22,9 @@ class AnimateDiffProcess:
     where the API puts its dictionary.
     """
 
+    of_the_page = False
+    """Whether it says no more than the page's fields."""
+
     def __init__(self, *values: Any, **named: Any):
         defaults = {api: known.default for api, known in SETTINGS.items()}
         defaults["format"] = list(host.default_formats())
@@ -32,6 +35,12 @@ class AnimateDiffProcess:
     def of(cls, animation: Animation, **over: Any) -> AnimateDiffProcess:
         values = to_api(animation)
         return cls(**{**values, "format": list(values["format"]), **over})
+
+
+class PageArgument(AnimateDiffProcess):
+    """What the page's fields say, for others to read and change."""
+
+    of_the_page = True
 
 
 class ShownArgument:

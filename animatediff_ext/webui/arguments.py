@@ -34,6 +34,11 @@ def parse(
     return from_api({"format": host.default_formats(), **values})
 
 
+def are_of_a_program(arguments: Sequence[Any]) -> bool:
+    """Whether somebody sent a dictionary or an argument object, and nobody pressed *Generate* in the page."""
+    return any(_as_dict(given) is not None and not getattr(given, "of_the_page", False) for given in arguments)
+
+
 def _named(arguments: Sequence[Any], *, is_img2img: bool) -> dict[str, Any]:
     """Values by their API names. Dictionaries win over fields of the page, of which the API fills in those that a
     request's `infotext` says; without one, what a dictionary leaves out is as by default."""

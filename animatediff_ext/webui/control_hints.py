@@ -18,6 +18,7 @@ import torch
 from modules import devices
 from torch import nn
 
+from animatediff_ext.animate import check_positions
 from animatediff_ext.inject.attach import Call
 from animatediff_ext.motion.manner import Manner
 from animatediff_ext.params import Animation
@@ -234,13 +235,8 @@ def _let_sparse_motion_know(network, animation: Animation, call: Callable[[], Ca
     # (LLLite has a dictionary called `modules`.)
     found = [m for model in models if isinstance(model, nn.Module) for m in nn.Module.modules(model)]
     sparse = {module: None for module in found if isinstance(module, SparseMotion)}
-    known = min((module.num_positions for module in sparse), default=None)
-    length = min(animation.context.length, animation.num_frames)
-    if known is not None and length > known and animation.motion.positions == "refuse":
-        raise AnimateDiffError(
-            f"Context batch size is {animation.context.length}, but SparseCtrl knows {known} positions: set it to at "
-            f"most {known}, or choose what is beyond them (motion_positions: stretch, interpolate or cap)."
-        )
+    for module in sparse:
+        check_positions(animation, module.num_positions, "SparseCtrl")
 
     def with_manner(_module, args: tuple) -> tuple:
         manner = call().manner

@@ -44,14 +44,11 @@ class Pictures:
 
     def checked(self, num_frames: int) -> None:
         """Raises `AnimateDiffError` if a clip of so many frames cannot be guided by them."""
-        if not self.keys:
-            if len(self.files) < num_frames:
-                raise AnimateDiffError(too_few(self.name, len(self.files), num_frames))
-        elif len(self.keys) != len(self.files):
+        if self.keys and len(self.keys) != len(self.files):
             raise AnimateDiffError(
                 f"{self.name} has {len(self.files)} pictures for {len(self.keys)} key frames: give one for each."
             )
-        elif max(self.keys) >= num_frames:
+        if self.keys and max(self.keys) >= num_frames:
             raise AnimateDiffError(
                 f"{self.name} has a key frame {max(self.keys)}, but the clip has the frames 0 to {num_frames - 1}: "
                 "lower the key frame, or raise Number of frames (video_length)."
@@ -61,13 +58,6 @@ class Pictures:
             raise AnimateDiffError(
                 f"{self.name} has {len(self.masks)} masks for {wanted} pictures: give one for each, or one for all."
             )
-
-
-def too_few(name: str, number: int, num_frames: int) -> str:
-    return (
-        f"Number of frames is {num_frames}, but {name} has only {number} pictures: set it to at most {number}, or to 0 "
-        "for as many as there are."
-    )
 
 
 class Stage:

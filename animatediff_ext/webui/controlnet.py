@@ -10,14 +10,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from modules import errors
 from modules.processing import StableDiffusionProcessingImg2Img
+from torch import nn
 
-from animatediff_ext.params import Animation
+from animatediff_ext.params import Animation, Source
 from animatediff_ext.webui import changes, host
 from animatediff_ext.webui.control_pictures import Pictures, Stage, pictures_of_batch
 from animatediff_ext.webui.errors import AnimateDiffError
@@ -53,9 +55,10 @@ class Guidance:
         """Whether what travels between key frames goes over from the last to the first."""
         return self._closed_loop
 
-    def num_pictures(self) -> int | None:
-        """Of the shortest source that has a picture for every frame; None without one."""
-        return min((len(found.files) for found in self._pictures.values() if not found.keys), default=None)
+    def shortest(self) -> Pictures | None:
+        """The source with the fewest pictures, of those that have one for every frame."""
+        sources = [found for found in self._pictures.values() if not found.keys]
+        return min(sources, key=lambda found: len(found.files), default=None)
 
     def keys_of(self, unit, num_frames: int) -> Sequence[int] | None:
         """Of an IP-Adapter's unit: the frames that have a picture. None where all frames share one."""
@@ -95,10 +98,12 @@ class Guidance:
             self._share(without, animation, init_pictures)
         elif given:
             self._p.comment(f"{given} guides nothing: enable a ControlNet unit that has no picture of its own.")
+        self._mask(source)
 
     def _share(self, numbers: Sequence[int], animation: Animation, init_pictures: Sequence) -> None:
         """Give units without a picture the frames of the video."""
-        limits = [animation.num_frames, self.num_pictures() or 0, len(init_pictures)]
+        shortest = self.shortest()
+        limits = [animation.num_frames, len(shortest.files) if shortest else 0, len(init_pictures)]
         limit = min(filter(None, limits), default=None)
         source = animation.source
         if source.frames_folder:
@@ -119,12 +124,18 @@ class Guidance:
                 f"ControlNet unit {numbers[0]} is enabled but has no picture: give it one, or a folder in Batch "
                 "(batch_images), or give a video in Video source or Video path."
             )
-        masks = self._stage.frames(source.masks_folder, "Mask path", None) if source.masks_folder else ()
-        using = [number for number in numbers if _uses_masks(self._units[number])]
-        if masks and not using:
-            self._p.comment("Mask path masks nothing: enable a ControlNet unit for inpainting.")
         for number in numbers:
-            self._pictures[number] = Pictures(name=name, files=files, masks=masks if number in using else ())
+            self._pictures[number] = Pictures(name=name, files=files)
+
+    def _mask(self, source: Source) -> None:
+        """Give units that mask, and have no masks of their own, those of *Mask path*."""
+        if not source.masks_folder or not self._pictures:
+            return
+        masks = self._stage.frames(source.masks_folder, "Mask path", None)
+        found = {n: one for n, one in self._pictures.items() if not one.masks and _uses_masks(self._units[n])}
+        self._pictures |= {number: replace(one, masks=masks) for number, one in found.items()}
+        if not found and getattr(self._p, "image_mask", None) is None:  # those of img2img's Batch are used in any case
+            self._p.comment("Mask path masks nothing: enable a ControlNet unit for inpainting.")
 
     def apply(self, num_frames: int) -> None:
         """Set up the units for a clip of so many frames. Raises `AnimateDiffError`."""
@@ -177,6 +188,11 @@ class Guidance:
                 f"ControlNet could not set up its units: {why.rstrip('.')}. Correct or disable them."
             )
         return network
+
+    def models(self) -> list[nn.Module]:
+        """Those that work within the calls of the UNet."""
+        params = getattr(self.network(), "control_params", None) or ()
+        return [param.control_model for param in params if isinstance(param.control_model, nn.Module)]
 
     def release(self) -> None:
         """After a failure: let ControlNet leave the UNet, as the WebUI would have done at a good end."""

@@ -35,7 +35,7 @@ class FirstLatent:
         num_frames = self._animation.num_frames
         shares = keep_shares(num_frames, power=settings.latent_power, scale=settings.latent_scale)
         last = last_shares = None
-        if settings.last_frame is not None:
+        if settings.last_frame:  # some clients send an empty text
             last = self._encoded(_as_picture(settings.last_frame))
             last_shares = keep_shares(num_frames, power=settings.latent_power_last, scale=settings.latent_scale_last)
             last_shares = last_shares.flip(0)

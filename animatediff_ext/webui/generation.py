@@ -23,7 +23,18 @@ from animatediff_ext.inject import frame_major
 from animatediff_ext.inject.attach import Blend, Call
 from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
-from animatediff_ext.webui import arguments, changes, conditioning, host, infotext, job, late_changes, loras, xyz
+from animatediff_ext.webui import (
+    arguments,
+    changes,
+    conditioning,
+    host,
+    infotext,
+    job,
+    late_changes,
+    loras,
+    models,
+    xyz,
+)
 from animatediff_ext.webui.argument_object import ShownArgument
 from animatediff_ext.webui.control_hints import hints_cut
 from animatediff_ext.webui.controlnet import Guidance
@@ -98,6 +109,7 @@ def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generatio
             "disable one of them under Extensions."
         )
     check_formats(animation.output.formats, encode_options())
+    animation = _with_listed_modules(animation)
     progress = Progress(animation, p.n_iter)
     loaded = CACHE.load(animation.motion_module, *filter(None, [animation.motion.second_module]))
     init_pictures = _several_pictures(p)
@@ -114,7 +126,14 @@ def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generatio
     sampling = {"sampler": p.sampler_name or "", "schedule": getattr(p, "scheduler", None) or "Automatic"}
     for sentence in advice_for(animation, blend, **sampling, cfg=p.cfg_scale, num_steps=p.steps):
         p.comment(sentence)
-    return Generation(p, animation, loaded, guidance, progress)
+    is_for_a_program = arguments.are_of_a_program(script_args)
+    return Generation(p, animation, loaded, guidance, progress, is_for_a_program=is_for_a_program)
+
+
+def _with_listed_modules(animation: Animation) -> Animation:
+    """Infotexts say no paths."""
+    motion = replace(animation.motion, second_module=models.listed_as(animation.motion.second_module))
+    return replace(animation, motion_module=models.listed_as(animation.motion_module), motion=motion)
 
 
 def _blend(animation: Animation, loaded: Sequence[Loaded]) -> Blend:
@@ -124,6 +143,11 @@ def _blend(animation: Animation, loaded: Sequence[Loaded]) -> Blend:
 def _several_pictures(p) -> list:
     """Several pictures in img2img are the frames of a video; of a single one, none."""
     pictures = getattr(p, "init_images", None) or []
+    if isinstance(p, StableDiffusionProcessingImg2Img) and any(picture is None for picture in pictures or [None]):
+        raise AnimateDiffError(
+            "img2img has no picture: give it one, or a folder of frames in its tab Batch; a video that guides "
+            "ControlNet needs no picture in txt2img."
+        )
     if len({id(picture) for picture in pictures}) == 1:  # img2img's Batch tab repeats a picture for its batch size
         changes.change(p, init_images=pictures[:1])
         return []
@@ -131,21 +155,23 @@ def _several_pictures(p) -> list:
 
 
 def _number_of_frames(p, animation: Animation, pictures: list, guidance: Guidance) -> int | None:
-    """The setting counts; where it leaves it open, as many as there are pictures in img2img and for ControlNet."""
-    guided = None if animation.num_frames else guidance.num_pictures()
-    if not pictures:
-        return guided
-    if not animation.num_frames:
-        num_frames = min(len(pictures), guided or len(pictures))
-        changes.change(p, init_images=pictures[:num_frames])
-        return num_frames
-    if animation.num_frames > len(pictures):
+    """The setting counts, as far as there are pictures for ControlNet; where it leaves it open, as many as there are
+    pictures in img2img and for ControlNet."""
+    wanted, shortest = animation.num_frames, guidance.shortest()
+    guided = len(shortest.files) if shortest else None
+    if pictures and wanted > len(pictures):
         raise AnimateDiffError(
-            f"Number of frames is {animation.num_frames}, but only {len(pictures)} pictures were given: "
+            f"Number of frames is {wanted}, but only {len(pictures)} pictures were given: "
             "give as many pictures as frames, or a single one."
         )
-    changes.change(p, init_images=pictures[: animation.num_frames])
-    return animation.num_frames
+    if guided and wanted > guided:
+        p.comment(
+            f"Number of frames is {wanted}, but {shortest.name} has {guided} pictures: the video has {guided} frames."
+        )
+    num_frames = min(filter(None, (wanted, guided, len(pictures))), default=None)
+    if pictures:
+        changes.change(p, init_images=pictures[:num_frames])
+    return num_frames
 
 
 def _one_video_for_each_prompt(p, num_frames: int) -> dict[str, Any]:
@@ -188,8 +214,12 @@ class Generation:
         loaded: Sequence[Loaded],
         guidance: Guidance,
         progress: Progress,
+        *,
+        is_for_a_program: bool,
     ):
         self.p = p
+        self.is_for_a_program = is_for_a_program
+        """Another extension had it made, or a client of the API."""
         self.progress = progress
         self.animation = animation
         self.loaded = loaded
@@ -273,6 +303,7 @@ class Generation:
                     loras=self._loras.loaded(),
                     streams_at_once=host.streams_at_once(),
                     before_call=before_call,
+                    guests=self.guidance.models(),
                 )
                 with session, host.all_rows_in_one_call():
                     self._session = session

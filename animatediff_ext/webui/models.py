@@ -46,9 +46,20 @@ def _names_in(folder: Path) -> Iterator[str]:
             yield from ((place / name).as_posix() for name in files if Path(name).suffix.lower() in ENDINGS)
 
 
+def listed_as(name: str) -> str:
+    """What the list calls a module: clients on Windows know it with other separators, and the old extension took whole
+    paths too."""
+    name = name.replace("\\", "/")
+    for folder in folders():
+        start = f"{folder.as_posix()}/"
+        if os.path.normcase(name).startswith(os.path.normcase(start)):
+            return name[len(start) :]
+    return name
+
+
 def find(name: str) -> Path:
     """The file of a name from the list. Raises `AnimateDiffError` if there is none, with what there is."""
-    name = name.replace("\\", "/")  # clients on Windows know the list with its separators
+    name = listed_as(name)
     for folder in folders():
         # only what the list has: a name comes from a request and must not lead out of the folder
         if name in _names_in(folder):

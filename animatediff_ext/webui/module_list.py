@@ -1,4 +1,4 @@
-"""The list of motion modules, with what each is: for services that choose one."""
+"""The list of motion modules, with what each is: for services that choose one, and for the page, which proposes one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from animatediff_ext.formats import describe
 from animatediff_ext.inject import misfit
+from animatediff_ext.params import SETTINGS
 from animatediff_ext.webui import host, models
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 from animatediff_ext.webui.folders import without_folders
@@ -14,6 +15,23 @@ from animatediff_ext.webui.folders import without_folders
 def listed(*, with_hash: bool) -> list[dict[str, Any]]:
     """Every file or folder of the list. ``with_hash`` reads files whose hash is not known yet, which takes time."""
     return [_entry(name, with_hash=with_hash) for name in models.names()]
+
+
+def proposed(current: str | None) -> str | None:
+    """What the page chooses where ``current`` is chosen: that one, unless it does not fit the loaded checkpoint and
+    another one does. None without any."""
+    known, model = models.names(), host.loaded_model()
+    names = [name for name in dict.fromkeys((current, SETTINGS["model"].default, *known)) if name in known]
+    fitting = (name for name in names if model and _fits(name, model))
+    return next(fitting, names[0] if names else None)
+
+
+def _fits(name: str, model) -> bool:
+    try:
+        known = describe(models.find(name))
+    except (AnimateDiffError, *EXPECTED, OSError):
+        return False
+    return known.is_motion_module and not misfit(host.unet_of(model), known.config)
 
 
 def _entry(name: str, *, with_hash: bool) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import datetime
+import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -56,9 +58,8 @@ def new_stem(p, video: Named) -> Path:
     name = "-".join(filter(None, [name, video.request_id]))
     if numbered:
         number = images.get_next_sequence_number(str(place), "")
-        return _free(place, name, numbers=range(number, number + 500))
-    if opts.save_images_replace_action == "Replace":
-        return place / _short(place, name)
+        return _free(place, name, numbers=itertools.count(number))
+    # Whatever *Saving the image to an existing file* says: "Replace" is the WebUI's default, and a video takes long.
     return _free(place, name)
 
 
@@ -76,21 +77,21 @@ def _inside(path: str) -> list[str]:
     return [part for part in parts.parts if part not in (parts.anchor, "..")]
 
 
-def _free(place: Path, name: str, numbers: range | None = None) -> Path:
+def _free(place: Path, name: str, numbers: Iterator[int] | None = None) -> Path:
     """A stem of which no file is there yet, with a number in front, or behind if need be."""
     if numbers is not None:
-        tried = ("-".join(filter(None, [f"{number:05}", name])) for number in numbers)
+        tried = (_short(place, "-".join(filter(None, [f"{number:05}", name]))) for number in numbers)
     else:
-        tried = (f"{name}-{number}" if number else name for number in range(500))
-    for one in tried:
-        stem = place / _short(place, one)
-        if not any(stem.with_name(stem.name + ending).exists() for ending in ENDINGS.values()):
-            break
-    return stem
+        tried = (_short(place, name, f"-{number}" if number else "") for number in itertools.count())
+    return next(place / stem for stem in tried if not _is_taken(place, stem))
 
 
-def _short(place: Path, name: str) -> str:
-    """``name`` cut to what the file system takes, endings included."""
+def _is_taken(place: Path, stem: str) -> bool:
+    return any((place / f"{stem}{ending}").exists() for ending in ENDINGS.values())
+
+
+def _short(place: Path, name: str, behind: str = "") -> str:
+    """Both, ``name`` cut to what the file system takes, endings included."""
     longest = os.statvfs(place).f_namemax if hasattr(os, "statvfs") else _LONGEST
-    longest -= max(map(len, ENDINGS.values()))
-    return name.encode("utf-8")[:longest].decode("utf-8", "ignore").rstrip(" .")
+    longest -= max(map(len, ENDINGS.values())) + len(behind)
+    return name.encode("utf-8")[:longest].decode("utf-8", "ignore").rstrip(" .") + behind

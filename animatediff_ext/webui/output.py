@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from modules import shared
 from modules.processing import Processed
-from PIL.Image import Image
+from PIL.Image import Image, fromarray
 
 from animatediff_ext.save import FILE_ORDER, as_played, save_animation
 from animatediff_ext.webui import host, names, playing
@@ -48,24 +49,34 @@ def deliver(generation: Generation, processed: Processed) -> None:
     Raises `MediaError` if a file cannot be written.
     """
     videos = list(videos_in(generation, processed))
-    if not videos:
-        return
+    p = generation.p
+    if not videos and (shared.state.interrupted or shared.state.stopping_generation):
+        p.comment("AnimateDiff was interrupted before the first step, so there is nothing to show.")
     info: dict[str, Any] = {}  # in the answer's info alone: infotexts were made before
+    if videos:
+        info = _show(generation, processed, videos)
+    processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # it had those of before
+    if p.is_api and p.comments:  # the page shows them below the gallery; the API has no place
+        info[COMMENTS_KEY] = list(p.comments)
+    processed.extra_generation_params = {**processed.extra_generation_params, **info}
+
+
+def _show(generation: Generation, processed: Processed, videos: Sequence[Video]) -> dict[str, Any]:
+    """Files, and what stands for them in ``processed``. Returns what the answer's info says of them."""
+    info: dict[str, Any] = {}
     shares = generation.prompt_shares() if generation.p.is_api else {}
     if shares:
         info[TRAVEL_KEY] = shares
-    show = _answer_api if generation.p.is_api else _fill_gallery
+    show = _answer_api if generation.p.is_api else _hand_over if generation.is_for_a_program else _fill_gallery
     shown = [(item, video.infotext) for video in videos for item in show(generation, video)]
+    shown.sort(key=lambda item: not isinstance(item[0], FilePicture))  # frames come behind the files of all videos
     played = [item.plays for item, _ in shown if getattr(item, "plays", None)]
     if played:
         info[playing.KEY] = played
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
     processed.index_of_first_image = 0
-    processed.comments = "".join(f"{comment}\n" for comment in generation.p.comments)  # it had those of before
-    if generation.p.is_api and generation.p.comments:  # the page shows them below the gallery; the API has no place
-        info[COMMENTS_KEY] = list(generation.p.comments)
-    processed.extra_generation_params = {**processed.extra_generation_params, **info}
+    return info
 
 
 def videos_in(generation: Generation, processed: Processed) -> Iterator[Video]:
@@ -138,9 +149,32 @@ def _answer_api(generation: Generation, video: Video) -> list[Image]:
         files = _write(generation, video, stem, formats if keep else formats & set(RETURNED))
         _upload(generation, video, files, keep)
         answer: list[Image] = [FilePicture.of(video.frames[0], files[name]) for name in RETURNED if name in files]
-    if "Frame" in generation.animation.output.formats or not answer:
-        answer += video.frames
-    return answer
+    if "Frame" in generation.animation.output.formats:
+        return answer + _played(generation, video)
+    return answer or video.frames
+
+
+def _played(generation: Generation, video: Video) -> list[Image]:
+    """The frames that a file has: played back to close a loop, with those that were interpolated."""
+    frames, _ = as_played(video.frames, generation.animation)
+    return [frame if isinstance(frame, Image) else _new_frame(frame, like=video.frames[0]) for frame in frames]
+
+
+def _new_frame(pixels: np.ndarray, *, like: Image) -> Image:
+    frame = fromarray(pixels)
+    frame.info = dict(like.info)
+    return frame
+
+
+def _hand_over(generation: Generation, video: Video) -> list[Image]:
+    """To another extension that had this animation made: frames, unless it wants a file that moves, as the old
+    extension left them where they were. Replacer pastes them into its own video."""
+    if {*RETURNED} & {*generation.animation.output.formats}:
+        return _fill_gallery(generation, video)
+    keep = _is_kept(generation, video)
+    if keep:
+        _write(generation, video, _stem(generation, video), _formats(generation, keep))
+    return video.frames
 
 
 def _is_kept(generation: Generation, video: Video) -> bool:

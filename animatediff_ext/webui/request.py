@@ -7,7 +7,7 @@ from modules.processing import StableDiffusionProcessingImg2Img
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.webui import arguments, host, xyz
-from animatediff_ext.webui.argument_object import AnimateDiffProcess
+from animatediff_ext.webui.argument_object import AnimateDiffProcess, PageArgument
 from animatediff_ext.webui.generation import generation_of
 
 
@@ -28,7 +28,8 @@ def argument_of(p) -> AnimateDiffProcess | None:
     if own and hasattr(own[0], "video_length"):
         return own[0]
     try:
-        found = AnimateDiffProcess.of(_everything(p, own), enable=_animation(p, own).enabled)
+        kind = AnimateDiffProcess if arguments.are_of_a_program(own) else PageArgument
+        found = kind.of(_everything(p, own), enable=_animation(p, own).enabled)
     except SettingsError:
         return None
     # It says what dictionaries behind it say as well, and would be outvoted by them.

@@ -12,7 +12,7 @@ from animatediff_ext.inject import misfit
 from animatediff_ext.media import MediaError, probe
 from animatediff_ext.params import VIDEO_FORMATS
 from animatediff_ext.setting import Setting
-from animatediff_ext.webui import get_models, host, models, preview, summary
+from animatediff_ext.webui import get_models, host, models, module_list, preview, summary
 from animatediff_ext.webui.arguments import page_fields
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 from animatediff_ext.webui.gradio_versions import in_the_page
@@ -155,9 +155,8 @@ class Accordion:
 
     def _motion_module(self) -> gr.Button:
         field = self._fields["model"]
-        known = models.names()
-        value = field.default if field.default in known else next(iter(known), None)
-        model = gr.Dropdown(choices=known, value=value, label=field.label, elem_id=self._id(field))
+        value = module_list.proposed(field.default)
+        model = gr.Dropdown(choices=models.names(), value=value, label=field.label, elem_id=self._id(field))
         refresh = gr.Button("\U0001f504", elem_id=f"{self._prefix}refresh", elem_classes=["tool"], variant="tool")
         self._built["model"] = model
         return refresh
@@ -200,8 +199,7 @@ class Accordion:
 
 
 def _refreshed(current: str | None, second: str | None):
-    known = models.names()
-    chosen = current if current in known else next(iter(known), None)
+    known, chosen = models.names(), module_list.proposed(current)
     others = gr.update(choices=["", *known], value=second if second in known else "")
     return gr.update(choices=known, value=chosen), others, _status(chosen)
 

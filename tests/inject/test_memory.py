@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from animatediff_ext.animate import long_clips_settled
 from animatediff_ext.inject import memory
@@ -25,6 +26,18 @@ def test_long_clips_go_where_there_is_memory(monkeypatch, free, way):
     monkeypatch.setattr(memory, "free_bytes", lambda _device: free)
     long = Animation(num_frames=32, context=Context(length=16))
     assert long_clips_settled(long, ldm_unet(), [], **CALL).context.long_clips == way
+
+
+def test_controlnets_count(monkeypatch):
+    """What they add to the skips of a call, and their weights where these have yet to come."""
+    long, unet, guest = Animation(num_frames=32, context=Context(length=16)), ldm_unet(), nn.Linear(1000, 1000)
+    of_skips = 6 * NEEDED // 40
+    for device, needed in (("cpu", NEEDED + of_skips), ("meta", NEEDED + of_skips + 2 * 1001 * 1000)):
+        call = CALL | {"device": torch.device(device)}
+        for free, way in ((needed / 0.79, "views"), (needed / 0.81, "windows")):
+            monkeypatch.setattr(memory, "free_bytes", lambda _device, free=free: free)
+            found = long_clips_settled(long, unet.to(device), [], guests=[guest], **call)
+            assert found.context.long_clips == way
 
 
 def test_what_was_chosen_stays_and_short_clips_need_no_choice():

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from animatediff_ext.media import ENDINGS, WRITERS, ClipInfo, MediaError, probe, read_comment, read_frames
+from animatediff_ext.media.webp import exif_with
 
 from .clips import INFOTEXT, VIDEO_FORMATS, LazyClip, shape_frame
 
@@ -84,6 +85,39 @@ def test_the_comment_of_pillow_s_own_exif_is_read(tmp_path):
     exif[0x8769] = {0x9286: b"UNICODE\0" + INFOTEXT.encode("utf-16-be")}
     Image.fromarray(shape_frame(0)).save(tmp_path / "still.webp", exif=exif.tobytes())
     assert read_comment(tmp_path / "still.webp") == INFOTEXT
+
+
+def by_pillow(path, **how):
+    first, *rest = (Image.fromarray(frame) for frame in LazyClip(3))
+    first.save(path, save_all=True, append_images=rest, duration=125, loop=0, **how)
+
+
+def by_pyav(path, codec, keys):
+    import av
+
+    with av.open(str(path), "w") as file:
+        file.metadata.update(dict.fromkeys(keys, INFOTEXT))
+        stream = file.add_stream(codec, 8)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for frame in [*(av.VideoFrame.from_ndarray(frame) for frame in LazyClip(3)), None]:
+            file.mux(stream.encode(frame))
+
+
+FILES_OF_OLD = {
+    "gif": lambda path: by_pillow(path, comment=INFOTEXT),
+    # piexif's layout: two directories, big-endian
+    "webp": lambda path: by_pillow(path, exif=b"Exif\0\0" + exif_with(INFOTEXT)),
+    "mp4": lambda path: by_pyav(path, "libx264", ["Comment"]),
+    "webm": lambda path: by_pyav(path, "libvpx-vp9", ["Title", "Comment"]),
+}
+"""What sd-webui-animatediff (scripts/animatediff_output.py) puts where, by the ending of its files."""
+
+
+@pytest.mark.parametrize("ending", FILES_OF_OLD)
+def test_infotexts_in_files_of_the_old_extension_are_read(tmp_path, ending):
+    path = tmp_path / f"00012-7.{ending}"
+    FILES_OF_OLD[ending](path)
+    assert read_comment(path) == INFOTEXT
 
 
 def test_video_filmed_sideways_is_turned_upright(tmp_path):

@@ -48,6 +48,12 @@ def test_keys_that_the_old_extension_refused_get_a_sentence(prompt):
         travel_of(prompt, animation())
 
 
+def test_of_two_keys_for_one_frame_the_later_one_counts_and_that_is_said():
+    travel = travel_of("0: a\n4: b\n4: c", animation())
+    assert [key.text for key in travel.keys] == ["a", "c"]
+    assert travel.notes == ("Line 3 is a second key for frame 4: the later one counts.",)
+
+
 def test_only_a_clip_of_several_contexts_is_closed():
     assert of_frames("0: a\n4: b", closed_loop="R+P")[6] == {", b, ": 1}
     assert of_frames("0: a\n4: b", closed_loop="R+P", batch_size=4)[6] == {", a, ": 0.5, ", b, ": 0.5}

@@ -24,6 +24,35 @@ def test_the_grammar_of_the_old_extension_is_understood():
     assert not text.notes
 
 
+RECORDED = {
+    "193": ("0: girl\n8: forest", [0, 8], "girl"),
+    "193, weights": (
+        "0: (serious face:0.5),( looking away:1.2), \n3: open eyes, looking at viewer, \n4: (closed eyes:1.2)\n"
+        "5: open eyes\n6: (smile:0.8)",
+        [0, 3, 4, 5, 6],
+        "(serious face:0.5),( looking away:1.2)",
+    ),
+    "267": ("blond woman\n0: open eyes\n10: close eyes\n14: smile", [0, 10, 14], "blond woman, open eyes"),
+    "308": ("girl,\n0: in jungle\n8: in car\n16: in the space\n24: close up", [0, 8, 16, 24], "girl, in jungle"),
+    "491": (
+        "1girl,solo,<lora:mm_sd15_v2_lora_TiltDown:1>\n0: (red shirt:1.2)\n8: (white shirt:1.2)\n"
+        "16: (green shirt:1.2)\n24: (blue shirt:1.2)\n<lora:mm_sd15_v2_lora_TiltUp:1>",
+        [0, 8, 16, 24],
+        "1girl,solo,<lora:mm_sd15_v2_lora_TiltDown:1>, <lora:mm_sd15_v2_lora_TiltUp:1>, (red shirt:1.2)",
+    ),
+}
+"""Prompts in threads of sd-webui-animatediff, by number: keys, and what the first frame is told."""
+
+
+@pytest.mark.parametrize("number", RECORDED)
+def test_prompts_of_its_users_are_understood_without_a_word(number):
+    prompt, at, first = RECORDED[number]
+    travel = parse_travel(prompt, num_frames=32)
+    assert [key.at for key in travel.keys] == at
+    assert list(travel.frames[0].weights) == [first]
+    assert not travel.notes
+
+
 @pytest.mark.parametrize(
     ("line", "at"),
     [

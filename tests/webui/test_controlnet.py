@@ -10,6 +10,7 @@ from PIL import Image
 
 from animatediff_ext.animate import windows_of
 from animatediff_ext.formats import FormatError
+from animatediff_ext.inject import memory
 from animatediff_ext.motion.manner import Manner
 from animatediff_ext.params import from_api
 from tests.models.motion import motion_config, random_motion
@@ -149,6 +150,15 @@ def test_hints_change_the_frames(cn, frames):
     assert not same(cn.generate({"video_path": frames}, unit).images, cn.generate({}).images)
 
 
+def test_controlnets_count_where_memory_is_estimated(cn, frames, monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, "fits", lambda *_models, guests, **_call: asked.append(len(guests)) or True)
+    animation = {"video_path": frames, "video_length": 7, "batch_size": 4}
+    cn.generate(animation, {"enabled": True}, {"enabled": True, "model": "t2i"})
+    cn.generate({"video_length": 7, "batch_size": 4})
+    assert asked == [2, 0]
+
+
 def test_latents_of_hints_are_made_once_and_not_for_each_window(cn, frames):
     animation = {"video_path": frames, "video_length": 8, "batch_size": 4, "long_clips": "windows"}
     cn.generate(animation, {"enabled": True, "model": "reference"}, steps=4)
@@ -203,6 +213,18 @@ def test_the_number_of_frames_follows_the_source(cn, frames, tmp_path):
     units = [{"enabled": True, "batch_images": shorter}, {"enabled": True, "model": "t2i"}]
     source = gif(tmp_path / "clip.gif", range(9))
     assert len(cn.generate({"video_length": 0, "video_source": source}, *units).images) == 5
+
+
+@pytest.mark.parametrize("whose", ["Video path", "ControlNet unit 0"])
+def test_there_are_no_more_frames_than_pictures(cn, frames, whose):
+    """As the old extension's document says; Replacer relies on it for what is left over at the end of a video."""
+    animation, unit = {"video_length": 20, "batch_size": 16}, {"enabled": True}
+    (animation if whose == "Video path" else unit)["video_path" if whose == "Video path" else "batch_images"] = frames
+    processed = cn.generate(animation, unit)
+    assert len(processed.images) == 12
+    assert "video_length: 12" in processed.infotexts[0]
+    assert f"Number of frames is 20, but {whose} has 12 pictures: the video has 12 frames." in processed.comments
+    check_every_row(cn, 12, ["canny"])
 
 
 def test_a_picture_of_its_own_counts_for_all_frames_whatever_else_a_unit_says(cn, frames):
@@ -273,8 +295,9 @@ def test_shares_of_keys_close_a_loop(host):
     assert host.webui("control_hints").shares_of_keys([5], 8, True).tolist() == [[1.0]] * 8
 
 
-def test_masks_go_to_units_that_mask(cn, frames, tmp_path):
-    masks = folder_of(tmp_path / "masks", [10] * 4)
+@pytest.mark.parametrize("own_folder", ["", "{frames}", "{frames}\nmask:{masks}"])
+def test_masks_go_to_units_that_mask_and_have_none(cn, frames, tmp_path, own_folder):
+    masks, own = folder_of(tmp_path / "masks", [10] * 4), folder_of(tmp_path / "own", [8] * 4)
     seen = {}
 
     def look(params):
@@ -282,10 +305,23 @@ def test_masks_go_to_units_that_mask(cn, frames, tmp_path):
             seen[param.preprocessor["name"]] = param.hint_cond
 
     at_step(cn.host, 0, look)
-    units = [{"enabled": True, "module": "inpaint"}, {"enabled": True, "module": "canny"}]
-    cn.generate({"video_path": frames, "mask_path": masks}, *units)
+    batch_images = own_folder.format(frames=frames, masks=own)
+    units = [{"enabled": True, "module": "inpaint", "batch_images": batch_images}, {"enabled": True, "module": "canny"}]
+    processed = cn.generate({"video_path": frames, "mask_path": masks}, *units)
     assert seen["canny"].shape[1] == 3
-    torch.testing.assert_close(seen["inpaint"][:, 3], torch.full((8, 32, 32), (GREY + 100) / 255))
+    white = (GREY + 10 * (8 if "mask:" in own_folder else 10)) / 255
+    torch.testing.assert_close(seen["inpaint"][:, 3], torch.full((8, 32, 32), white))
+    assert ("Mask path masks nothing" in processed.comments) == ("mask:" in own_folder)
+
+
+@pytest.mark.parametrize("is_inpainting", [False, True])
+def test_masks_that_nobody_takes_are_mentioned_unless_img2img_uses_them(cn, tmp_path, is_inpainting):
+    """The Batch tab of img2img lends its masks to ControlNet's units."""
+    mask = Image.new("L", (32, 32), 255) if is_inpainting else None
+    pictures = [frame_picture(number) for number in range(4)]
+    animation = {"mask_path": folder_of(tmp_path / "masks", [10] * 4)}
+    processed = cn.generate(animation, {"enabled": True}, init_images=pictures, image_mask=mask)
+    assert ("Mask path masks nothing" in processed.comments) != is_inpainting
 
 
 def test_pictures_of_img2img_guide_where_there_is_no_video(cn):
@@ -295,6 +331,27 @@ def test_pictures_of_img2img_guide_where_there_is_no_video(cn):
     cn.runs.clear()
     cn.generate({}, {"enabled": True}, init_images=[frame_picture(6)])
     check_every_row(cn, 4, ["canny"], number_of=lambda frame: 6)
+
+
+def test_replacer_inpaints_a_video_in_fragments(cn, tmp_path):
+    """What it sends for the last fragment of a video, which is shorter than the others
+    (light-and-ray/sd-webui-replacer, replacer/extensions)."""
+    made = importlib.import_module("scripts.animatediff_ui").AnimateDiffProcess()
+    made.enable, made.format, made.closed_loop, made.model = True, ["PNG"], "N", "v2.safetensors"
+    made.video_length, made.batch_size, made.stride, made.overlap, made.fps = 6, 4, 1, -1, 24
+    made.latent_power, made.latent_scale, made.freeinit_enable = 1, 32, False
+    made.video_path = folder_of(tmp_path / "frames", range(4))
+    made.mask_path = folder_of(tmp_path / "masks", [10] * 4)
+    unit = cn.extension.ControlNetUnit(enabled=True, module="inpaint_only", input_mode="batch")
+    no_page = [None] * len(cn.host.webui("arguments").page_fields(True))
+
+    p = cn.p(None, unit, args=[made, *no_page], api=False, init_images=[picture()], do_not_save_samples=True)
+    processed = cn.host.run(p)
+    assert len(processed.images) == len(processed.all_seeds) == 4
+    assert {frame.size for frame in processed.images} == {(32, 32)}
+    assert len(cn.runs) > 0
+    assert unit.image is None, "it is used again for the next fragment"
+    assert made.video_length == 6
 
 
 # ----- what goes wrong
@@ -308,11 +365,6 @@ def test_pictures_of_img2img_guide_where_there_is_no_video(cn):
         ({"video_path": "{missing}"}, {}, "Video path: {missing} cannot be read"),
         ({"video_source": "{text}"}, {}, "Video source: {text} is no video"),
         ({"video_source": 5}, {}, "Video source is 5"),
-        (
-            {"video_path": "{frames}", "video_length": 20},
-            {},
-            "Number of frames is 20, but Video path has only 12 pictures",
-        ),
         ({"video_path": "{frames}", "mask_path": "{missing}"}, {}, "Mask path: {missing} cannot be read"),
         (
             {},
@@ -320,11 +372,6 @@ def test_pictures_of_img2img_guide_where_there_is_no_video(cn):
             "ControlNet unit 0: The folder {empty} has no pictures",
         ),
         ({}, {"batch_images": "{missing}", "input_mode": "batch"}, "ControlNet unit 0: {missing} cannot be read"),
-        (
-            {"video_length": 20},
-            {"batch_images": "{frames}"},
-            "ControlNet unit 0 has only 12 pictures: set it to at most 12",
-        ),
         ({}, {"batch_images": "{two}\nkeyframe:0,9"}, "has a key frame 9, but the clip has the frames 0 to 3"),
         ({}, {"batch_images": "{two}\nkeyframe:0,1,2"}, "has 2 pictures for 3 key frames"),
         ({}, {"batch_images": "{two}\nkeyframe:0,x"}, "give whole numbers"),

@@ -58,6 +58,18 @@ def test_the_same_request_starts_the_same(host):
     assert first.equal(second)
 
 
+def test_an_empty_text_is_no_last_frame(host):
+    (empty, _), (plain, _) = *starts(host, {"last_frame": ""}), *starts(host)
+    assert empty.equal(plain)
+
+
+@pytest.mark.parametrize("pictures", [[None], []])
+def test_without_a_picture_img2img_says_what_to_do(host, pictures):
+    """The page sends None where nobody chose one; users of a video source leave it empty."""
+    with pytest.raises(host.error, match="img2img has no picture: give it one"):
+        host.generate({}, init_images=pictures, api=False)
+
+
 def test_what_the_mask_protects_stays_the_picture_in_every_frame(host):
     mask = Image.new("L", (32, 32), 0)
     mask.paste(255, (0, 0, 16, 32))

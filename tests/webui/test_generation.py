@@ -237,9 +237,14 @@ def test_buttons_end_this_video_or_all(host, button, num_videos):
     assert len(host.generate({}, n_iter=2).images) == num_videos * NUM_FRAMES
 
 
-def test_an_interrupt_before_sampling_gives_nothing_and_no_error(host):
+@pytest.mark.parametrize("api", [True, False])
+def test_an_interrupt_before_sampling_gives_nothing_and_says_why(host, api):
+    """The WebUI answers a still that was interrupted so early in the same way: 200, and no picture."""
     stop = script(host, process=lambda *_: setattr(host.shared.state, "interrupted", True))
-    assert host.generate({"format": ["GIF"]}, scripts=[stop]).images == []
+    processed = host.generate({"format": ["GIF"]}, scripts=[stop], api=api)
+    assert processed.images == []
+    assert "interrupted before the first step" in processed.comments
+    assert ("AnimateDiff comments" in processed.extra_generation_params) == api
 
 
 def test_batch_count_is_the_number_of_videos_and_seeds_go_on(host):

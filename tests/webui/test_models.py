@@ -62,6 +62,40 @@ def test_our_folder_and_those_of_the_old_extensions_follow(host, folder, tmp_pat
         assert len(host.generate({"model": name}).images) == NUM_FRAMES
 
 
+@pytest.mark.parametrize(
+    ("files", "current", "chosen"),
+    [
+        (["b", "v2"], "v2", "v2"),
+        (["a", "b"], "b", "b"),
+        (["a", "b"], None, "a"),
+        (["misfit", "v2"], None, "v2"),
+        (["misfit", "v2"], "misfit", "v2"),
+        (["a", "mm_sd15_v3"], "misfit", "mm_sd15_v3"),
+        (["broken", "v2"], None, "v2"),
+        (["misfit"], None, "misfit"),
+        ([], "v2", None),
+    ],
+)
+def test_the_page_proposes_the_first_that_fits(host, folder, motion_modules, files, current, chosen):
+    """What the user has chosen stays, unless it does not fit the loaded checkpoint and another one does."""
+    for name in ("v2", *files):
+        kind = "other layout" if name == "misfit" else "v2"
+        shutil.copy(motion_modules / f"{kind}.safetensors", folder / f"{name}.safetensors")
+    if "broken" in files:
+        (folder / "broken.safetensors").write_text("half a download")
+    if "v2" not in files:
+        (folder / "v2.safetensors").unlink()
+    proposed = host.webui("module_list").proposed(current and f"{current}.safetensors")
+    assert proposed == (chosen and f"{chosen}.safetensors")
+
+
+def test_before_a_checkpoint_is_loaded_the_page_proposes_the_first(host, folder, motion_modules):
+    shutil.copy(motion_modules / "other layout.safetensors", folder / "a.safetensors")
+    host.sd_models.model_data.sd_model = None
+    assert host.webui("module_list").proposed(None) == "a.safetensors"
+    assert host.sd_models.model_data.sd_model is None, "nothing is loaded for it"
+
+
 def test_without_a_setting_our_folder_is_the_one(host, folder, tmp_path):
     host.opts.data["animatediff_model_path"] = None
     assert host.webui("models").folders() == [tmp_path / "extension" / "model"]
@@ -87,6 +121,18 @@ def test_a_name_does_not_lead_out_of_the_folder(host, folder, name):
     (folder / "sub").mkdir()
     with pytest.raises(host.error, match=r"not found|motion module"):
         host.generate({"model": name.format(outside=outside)})
+
+
+@pytest.mark.parametrize("spelled", ["{folder}/sub/v2.safetensors", "sub\\v2.safetensors"])
+def test_a_whole_path_in_the_folder_will_do_and_is_not_told_to_others(host, folder, spelled):
+    """As the old extension took it, which joined folder and name."""
+    (folder / "sub").mkdir()
+    (folder / "v2.safetensors").rename(folder / "sub" / "v2.safetensors")
+    name = spelled.format(folder=folder)
+    text = host.generate({"model": name, "second_model": name}).infotexts[0]
+    assert "model: sub/v2.safetensors, video_length" in text
+    assert "second_model: sub/v2.safetensors" in text
+    assert str(folder) not in text
 
 
 def test_a_module_is_read_once_for_several_generations(host, folder, monkeypatch):

@@ -8,23 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.webui.host import is_file, opened, picture, sent
+from tests.webui.host import is_file, opened, picture
+from tests.webui.host import sent as bytes_of
 
 KNOWN = json.loads((Path(__file__).parent / "data" / "old_requests.json").read_text(encoding="utf-8"))
 
 
 def kind_of(image) -> str:
-    content = sent(image)
+    content = bytes_of(image)
     if not is_file(image):
         return "Frame"
     return "GIF" if content.startswith(b"GIF") else "MP4" if content[4:8] == b"ftyp" else "?"
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=[known["source"] for known in KNOWN])
-def test_it_runs_and_returns_what_it_returned(host, known):
+def test_it_runs_and_returns_what_it_returned(host, known, motion_modules):
+    sent = json.loads(json.dumps(known["args"]).replace("{folder}", motion_modules.as_posix()))
     fields = {"init_images": [picture()]} if known.get("init_images") else {}
     page = host.webui("arguments").page_fields(bool(fields))
-    args = [*known["args"], *(field.default for field in page[len(known["args"]) - 1 :])]  # as the API fills them up
+    args = [*sent, *(field.default for field in page[len(sent) - 1 :])]  # as the API fills them up
     p = host.p(args=args, **fields)
     processed = host.run(p)
 

@@ -1,6 +1,7 @@
 """Videos in the output folder, in the gallery, and in the API's answer."""
 
 import datetime
+import importlib
 import os
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import Image
 
 from animatediff_ext.media import probe, read_comment
 from animatediff_ext.media.errors import MediaError
-from tests.webui.host import NUM_FRAMES, is_file, opened, picture, sent
+from tests.webui.host import NUM_FRAMES, is_file, opened, picture, request, sent
 from tests.webui.test_generation import at_step, same, script
 
 ALL = ["PNG", "WEBM", "WEBP", "MP4", "GIF", "Frame", "TXT"]
@@ -54,20 +55,54 @@ def test_the_api_returns_frames_where_there_is_no_video(host, formats):
     assert [image.size for image in host.generate({"format": formats}).images] == [(32, 32)] * NUM_FRAMES
 
 
-def test_several_videos_follow_each_other(host):
+def test_several_videos_follow_each_other_and_then_come_the_frames(host):
     processed = host.generate({"format": ["GIF", "MP4", "Frame"]}, n_iter=2)
     kinds = ["file" if is_file(image) else "frame" for image in processed.images]
-    assert kinds == 2 * (["file"] * 2 + ["frame"] * NUM_FRAMES)
+    assert kinds == ["file"] * 4 + ["frame"] * 2 * NUM_FRAMES
     assert opened(processed.images[0]).n_frames == NUM_FRAMES
-    assert sent(processed.images[0]) != sent(processed.images[2 + NUM_FRAMES])
+    assert sent(processed.images[0]) != sent(processed.images[2])
     seeds = [re.search(r"Seed: (\d+)", text)[1] for text in processed.infotexts]
-    assert seeds == ["7"] * 6 + ["11"] * 6
+    assert seeds == ["7"] * 2 + ["11"] * 2 + ["7"] * NUM_FRAMES + ["11"] * NUM_FRAMES
     assert host.files() == [
         "AnimateDiff/00000-7.gif",
         "AnimateDiff/00000-7.mp4",
         "AnimateDiff/00001-11.gif",
         "AnimateDiff/00001-11.mp4",
     ]
+
+
+@pytest.mark.parametrize(
+    ("animation", "num_played"),
+    [({"closed_loop": "A"}, 2 * NUM_FRAMES - 2), ({"interp": "FFmpeg", "interp_x": 3}, 3 * NUM_FRAMES - 2)],
+)
+def test_single_frames_are_those_that_the_file_has(host, animation, num_played):
+    gif, *frames = host.generate({"format": ["GIF", "Frame"], **animation}).images
+    assert len(frames) == opened(gif).n_frames == num_played
+    assert {frame.size for frame in frames} == {(32, 32)}
+    assert len(host.generate({"format": ["PNG"], **animation}).images) == NUM_FRAMES, "of no file, those generated"
+
+
+def test_another_extension_gets_frames_where_it_asks_for_no_video(host):
+    """As Replacer asks, which has no page's fields, but an argument object, and pastes frames into its own video."""
+    kind = importlib.import_module("scripts.animatediff_ui").AnimateDiffProcess
+    fields = host.webui("arguments").page_fields(False)
+
+    def generate(formats):
+        args = [kind(**request(format=formats)), *[None] * len(fields)]
+        return host.run(host.p(args=args, api=False))
+
+    processed = generate(["PNG"])
+    assert same(processed.images, host.generate({}).images)
+    assert len(processed.images) == len(processed.infotexts) == len(processed.all_seeds)
+    assert [name for name in host.files() if name.endswith("00003.png")]
+    assert len(generate(["GIF"]).images) == 1
+
+
+def test_the_pages_own_request_stays_the_pages_when_others_look_at_it(host):
+    """ControlNet asks for the argument object in the tab Batch."""
+    p = host.p({"format": ["PNG"]}, api=False)
+    importlib.import_module("scripts.animatediff_utils").get_animatediff_arg(p)
+    assert len(host.run(p).images) == 1
 
 
 def test_file_names_and_folder_are_the_old_ones(host):
@@ -187,11 +222,11 @@ def test_a_skipped_video_does_not_cost_the_next_one(host):
 
 def test_masks_beside_the_pictures_do_not_disturb_the_frames(host):
     mask = Image.new("L", (32, 32), 255)
-    request = {"init_images": [picture()], "image_mask": mask, "n_iter": 2}
-    expected = host.generate({}, **request)
+    fields = {"init_images": [picture()], "image_mask": mask, "n_iter": 2}
+    expected = host.generate({}, **fields)
     for options in (["return_mask"], ["return_mask", "return_mask_composite"]):
         host.opts.data.update(dict.fromkeys(options, True))
-        processed = host.generate({}, **request)
+        processed = host.generate({}, **fields)
         assert same(processed.images, expected.images)
         assert processed.infotexts == expected.infotexts
 

@@ -52,6 +52,8 @@ def test_an_ordinary_prompt_shows_what_keys_look_like(drawn):
 def test_mistakes_are_pointed_out(drawn):
     assert "looks like a key" in drawn("0: a\n4 = b")
     assert "perhaps smooth" in drawn("0: a\n4 smoth: b")
+    assert "second key for frame 2" in drawn("0: a\n2: b\n2: c")
+    assert "second key for frame 2" in drawn("0: a\n2: b\n2: c", old_numerics=True)
     assert "Overlap" not in drawn("0: a", context=2)
 
 

@@ -168,6 +168,13 @@ def test_every_video_of_a_request_travels(host, seen):
         torch.testing.assert_close(cond[2], between(host, "a cat", "a dog", 0.5))
 
 
+def test_a_list_of_prompts_travels_too(host, seen):
+    """Other scripts make one; the old extension took no keys from it."""
+    host.generate({}, prompt=["a bird", TRAVELLING])
+    torch.testing.assert_close(seen[0][0][2], encode(host, "a bird"))
+    torch.testing.assert_close(seen[-1][0][2], between(host, "a cat", "a dog", 0.5))
+
+
 def test_sdxls_vector_goes_along_the_line_so_that_sizes_stay(host):
     """The pooled text and the sizes of the picture are one row."""
     frames = host.webui("travel")._frames
@@ -229,6 +236,7 @@ def test_the_api_tells_what_each_frame_was_told(host):
     [
         ("0: a cat\n2 = a dog", "Line 2 (2 = a dog) looks like a key"),
         ("0: a cat\n40: a dog", "at frame 40, but the last frame is 3"),
+        ("0: a cat\n2: a dog\n2: a fish", "Line 3 is a second key for frame 2: the later one counts"),
         ("0: a cat <lora:x:1>\n2: a dog", "<lora:x:1> stands in some keys only"),
     ],
 )

@@ -49,6 +49,31 @@ def test_every_setting_is_an_axis_once(axes):
     assert {f"[AnimateDiff] {label}" for label in f"{old}, {of_img2img}".split(", ")} <= set(options)
 
 
+@pytest.mark.parametrize(
+    ("label", "value", "api", "means"),
+    [
+        ("Enabled", "False", "enable", False),
+        ("Motion Module", "v1.safetensors", "model", "v1.safetensors"),
+        ("Video length", 3, "video_length", 3),
+        ("FPS", 12, "fps", 12),
+        ("Closed loop", "R+P", "closed_loop", "R+P"),
+        ("Batch size", 3, "batch_size", 3),
+        ("Stride", 2, "stride", 2),
+        ("Overlap", 1, "overlap", 1),
+        ("Interp", "False", "interp", "Off"),
+        ("Interp X", 4, "interp_x", 4),
+        ("Latent power", 2.5, "latent_power", 2.5),
+        ("Latent scale last", 64, "latent_scale_last", 64),
+    ],
+)
+def test_axes_of_saved_plots_take_what_they_took(host, axes, label, value, api, means):
+    option = axes[0][f"[AnimateDiff] {label}"]
+    option.confirm(None, [value])
+    p = host.p({})
+    option.apply(p, value, [])
+    assert host.webui("xyz").values_of(p) == {api: means}
+
+
 def test_each_cell_is_what_its_axes_say(host, axes):
     options, _ = axes
     p = host.p({})

@@ -1,0 +1,103 @@
+"""Which frames go through the UNet together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from animatediff_ext.setting import Checked, SettingsError, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(Checked):
+    """Which frames go through the UNet together."""
+
+    length: int = setting(
+        16,
+        api="batch_size",
+        meaning="frames that the motion module sees together",
+        unit="frames",
+        kind=int,
+        label="Context batch size",
+        elem_id="batch-size",
+        minimum=1,
+        slider=(1, 32, 1),
+        infotext=True,
+    )
+    stride: int = setting(
+        1,
+        api="stride",
+        meaning="2, 3, …: additional windows of every 2nd, 4th, … frame",
+        kind=int,
+        label="Stride",
+        elem_id="stride",
+        minimum=1,
+        infotext=True,
+    )
+    overlap: int = setting(
+        -1,
+        api="overlap",
+        meaning="that neighbouring windows share; -1 is a quarter of the context",
+        unit="frames",
+        kind=int,
+        label="Overlap",
+        elem_id="overlap",
+        minimum=-1,
+        infotext=True,
+    )
+    closed_loop: str = setting(
+        "R-P",
+        api="closed_loop",
+        meaning="N: open; R-P, R+P: windows join the last frame to the first; A: as those, with a further window, and "
+        "a clip of one context is played back",
+        kind=str,
+        label="Closed loop",
+        elem_id="closed-loop",
+        choices=("N", "R-P", "R+P", "A"),
+        aliases={"true": "R+P", "false": "R-P"},  # v1.7 to v1.9.1: whether windows keep their overlap over the seam
+        infotext=True,
+    )
+    schedule: str = setting(
+        "uniform",
+        api="context_schedule",
+        own_infotext=True,
+        kind=str,
+        label="Context schedule",
+        elem_id="context-schedule",
+        choices=("uniform", "static", "looped"),
+        info="uniform: windows move from step to step, and join the ends unless Closed loop is N; static: they stay; "
+        "looped: they always join the ends",
+    )
+    weights: str = setting(
+        "pyramid",
+        api="context_weights",
+        own_infotext=True,
+        kind=str,
+        label="Context weights",
+        elem_id="context-weights",
+        choices=("pyramid", "linear", "flat"),
+        info="how overlapping windows are blended",
+    )
+    long_clips: str = setting(
+        "auto",
+        api="long_clips",
+        own_infotext=True,
+        kind=str,
+        label="Long clips",
+        elem_id="long-clips",
+        choices=("auto", "windows", "views"),
+        info="windows: the UNet runs on a context at a time (least memory); views: on the whole clip, and only motion "
+        "is in contexts (least time); auto: views where there is memory for them",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.overlap >= self.length:
+            raise SettingsError(
+                f"Overlap is {self.overlap}, but a context has only {self.length} frames: "
+                f"set it to at most {self.length - 1}, or to -1 for a quarter of the context."
+            )
+
+    @property
+    def overlap_frames(self) -> int:
+        """Frames that neighbouring windows share; a quarter of the context by default."""
+        return self.length // 4 if self.overlap < 0 else self.overlap

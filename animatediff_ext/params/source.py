@@ -1,0 +1,37 @@
+"""What guides ControlNet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from animatediff_ext.setting import Checked, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Checked):
+    """A video that conditions the animation (read by ControlNet)."""
+
+    video: str | None = setting(
+        None,
+        api="video_source",
+        meaning="path on the server of a video that guides ControlNet",
+        kind=None,
+        label="Video source",
+        elem_id="video-source",
+    )
+    frames_folder: str = setting(
+        "",
+        api="video_path",
+        meaning="path on the server of a folder of frames that guide ControlNet; wins over the video source",
+        kind=str,
+        label="Video path",
+        elem_id="video-path",
+    )
+    masks_folder: str = setting(
+        "",
+        api="mask_path",
+        meaning="path on the server of a folder of masks for these frames",
+        kind=str,
+        label="Mask path",
+        elem_id="mask-path",
+    )
