@@ -336,7 +336,9 @@ def test_pictures_of_img2img_guide_where_there_is_no_video(cn):
         ({}, {"batch_images": ["no", "picture"]}, "picture 0: no is no picture"),
         ({}, {}, "ControlNet unit 0 is enabled but has no picture"),
         ({}, {"weight": 5}, "does not take the arguments of unit 0"),
-        ({}, {"batch_images": "{frames}", "model": "nope"}, "could not set up its units: model not found: nope"),
+        ({}, {"batch_images": "{frames}", "model": "nope"}, "(with the models 'nope'): model not found: None"),
+        ({}, {"image": "no picture"}, "ControlNet unit 0: no picture is no picture: give the path of one"),
+        ({}, {"image": {"image": "no picture"}}, "ControlNet unit 0: no picture is no picture"),
         (
             {"video_path": "{frames}"},
             {"model": "t2i", "control_mode": "ControlNet is more important"},
@@ -359,6 +361,12 @@ def test_one_sentence_says_what_is_wrong(cn, frames, tmp_path, animation, unit, 
 
     animation, unit = ({k: filled(v) for k, v in given.items()} for given in (animation, unit))
     assert filled(words) in cn.sentence(animation, {"enabled": True, **unit})
+
+
+def test_a_failure_that_has_no_words_leaves_the_console(cn, frames):
+    sentence = cn.sentence({"video_path": frames}, {"enabled": True, "module": "broken"})
+    assert "could not set up its units (with the models 'canny'): the console of the WebUI says why." in sentence
+    cn.host.errors.reports.clear()
 
 
 @pytest.mark.parametrize("argument", ["video_source", "video_path"])

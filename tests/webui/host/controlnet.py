@@ -437,7 +437,9 @@ class Script(scripts.Script):
     @staticmethod
     def _param(p, unit):
         if unit.model not in MODELS:
-            raise RuntimeError(f"model not found: {unit.model} (of another script)")
+            raise RuntimeError("model not found: None (of another script)")  # that is all that the real one says
+        if unit.module == "broken":
+            raise RuntimeError  # with nothing to say, as starlette's HTTPException
         build, kind = MODELS[unit.model]
         model = build() if build else None
         controls, hr_controls = _get_control(p, unit)
