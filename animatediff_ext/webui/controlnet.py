@@ -156,8 +156,8 @@ class Guidance:
         lines = [str(files[0].parent)]
         if masks:
             lines.append(f"mask:{self._stage.copied(masks[: len(files)])}")
-        if found.keys:
-            lines.append(f"keyframe:{','.join(map(str, found.keys))}")
+        # Without key frames a SparseCtrl takes the first picture alone; to other models it is the same.
+        lines.append(f"keyframe:{','.join(map(str, found.keys or range(len(files))))}")
         chosen = [str(file) for file in files]  # and not whatever else is in the folder
         modifiers = [lambda _files, _p: list(chosen), *(getattr(unit, "batch_modifiers", None) or ())]
         batch = {"batch_images": "\n".join(lines), "batch_mask_dir": None, "batch_keyframe_idx": None}

@@ -447,6 +447,15 @@ def test_sparsectrl_moves_over_the_frames_of_each_run(cn, sparse, frames, long_c
         assert (run.added[0] - alone[:, :4]).abs().max() > 0.05
 
 
+def test_a_folder_has_a_picture_for_every_frame_of_a_sparsectrl(cn, sparse, frames):
+    seen = []
+    at_step(cn.host, 1, lambda _params: seen.append(cn.script.latest_network.control_params[0].hint_cond))
+    cn.generate({}, {"enabled": True, "model": "sparse", "batch_images": frames})
+    (hint,) = seen
+    assert told(hint[:, :3], len(hint)) == [0, 1, 2, 3] * 2
+    torch.testing.assert_close(hint[:, 3], torch.ones_like(hint[:, 3]))  # which frames have one
+
+
 def test_a_single_picture_guides_the_first_frame_of_a_sparsectrl_and_alone_nothing_moves(cn, sparse):
     module = cn.extension.PlugableSparseCtrlModel().control_model.input_blocks[0]
     x = torch.randn(3, 32, 4, 4)
