@@ -1,6 +1,7 @@
 """Video to video: every row of the UNet has the hint of its frame, and ControlNet is as it was afterwards."""
 
 import importlib
+import itertools
 import sys
 from types import ModuleType
 
@@ -141,7 +142,9 @@ def test_every_row_has_the_hint_of_its_frame(cn, frames, situation, together):
     cn.host.opts.data["batch_cond_uncond"] = True
     assert len(result.images) == num_frames * request.get("n_iter", 1)
     check_every_row(cn, num_frames, KINDS)
-    assert {run.is_hires for run in cn.runs} == ({False, True} if "enable_hr" in request else {False})
+    kinds = {(run.is_hires, is_positive) for run in cn.runs for is_positive in run.is_positive}
+    passes = [False, True] if "enable_hr" in request else [False]
+    assert kinds == {*itertools.product(passes, [True, False])}
 
 
 def test_hints_change_the_frames(cn, frames):
