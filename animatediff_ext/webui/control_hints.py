@@ -51,10 +51,13 @@ def hints_cut(p, guidance: Guidance, animation: Animation) -> Iterator[Callable[
 @contextmanager
 def _hires_prompts_marked(p, network) -> Iterator[None]:
     """ControlNet tells positive prompts from negative ones by marks, which it makes when sampling begins; the WebUI
-    makes the prompts of the hires pass later. An IP-Adapter would speak to the negative prompt as well there."""
+    makes the prompts of the hires pass later. In a still, an IP-Adapter goes on there with what it made for the first
+    pass; forgetting that (`_forget`), it would speak to the negative prompt as well. Other models keep to what
+    ControlNet does in a still, where all prompts of the hires pass are positive to it."""
     calculate = getattr(p, "calculate_hr_conds", None)
     mark = getattr(sys.modules.get(type(network).__module__), "mark_prompt_context", None)
-    if calculate is None or mark is None:
+    kinds = {getattr(param.control_model_type, "name", "") for param in getattr(network, "control_params", None) or ()}
+    if calculate is None or mark is None or "IPAdapter" not in kinds:
         yield
         return
 
