@@ -193,7 +193,7 @@ def _files(stage: Stage, images: Sequence[Any], name: str) -> list[Path]:
     """Of paths, base64 texts, arrays and pictures."""
     if images and all(isinstance(image, (str, os.PathLike)) and _is_file(image) for image in images):
         return [Path(image) for image in images]
-    return stage.written(_opened(image, f"{name}, picture {number}") for number, image in enumerate(images))
+    return stage.written(opened(image, f"{name}, picture {number}") for number, image in enumerate(images))
 
 
 def _is_file(text: str | os.PathLike) -> bool:
@@ -203,7 +203,8 @@ def _is_file(text: str | os.PathLike) -> bool:
         return False
 
 
-def _opened(image: Any, name: str) -> Image.Image:
+def opened(image: Any, name: str) -> Image.Image:
+    """A path, base64 text, an array or a picture, decoded. Raises `AnimateDiffError`; ``name`` begins its sentence."""
     try:
         picture = _as_picture(image)
         picture.load()

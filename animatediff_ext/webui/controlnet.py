@@ -8,7 +8,7 @@ for this one request. How hints reach the rows of the UNet is in `control_hints`
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch import nn
 
 from animatediff_ext.params import Animation, Source
 from animatediff_ext.webui import changes, host
-from animatediff_ext.webui.control_pictures import Pictures, Stage, pictures_of_batch
+from animatediff_ext.webui.control_pictures import Pictures, Stage, opened, pictures_of_batch
 from animatediff_ext.webui.errors import AnimateDiffError
 
 _INTERFACES = ("internal_controlnet.external_code", "scripts.external_code")
@@ -86,6 +86,8 @@ class Guidance:
         for number in enabled:
             unit, name = self._units[number], f"ControlNet unit {number}"
             if _has_picture(unit):
+                for text in _texts(unit.image):  # ControlNet fails without a word on what is no picture
+                    opened(text, name)
                 _set(unit, animatediff_batch=False, batch_images=None)
                 if not (_mode(unit) == "MERGE" and isinstance(unit.image, (list, tuple))):
                     _use_simple_mode(unit)
@@ -165,8 +167,8 @@ class Guidance:
         lines = [str(files[0].parent)]
         if masks:
             lines.append(f"mask:{self._stage.copied(masks[: len(files)])}")
-        if found.keys:
-            lines.append(f"keyframe:{','.join(map(str, found.keys))}")
+        # Without key frames a SparseCtrl takes the first picture alone; to other models it is the same.
+        lines.append(f"keyframe:{','.join(map(str, found.keys or range(len(files))))}")
         chosen = [str(file) for file in files]  # and not whatever else is in the folder
         modifiers = [lambda _files, _p: list(chosen), *(getattr(unit, "batch_modifiers", None) or ())]
         batch = {"batch_images": "\n".join(lines), "batch_mask_dir": None, "batch_keyframe_idx": None}
@@ -180,12 +182,16 @@ class Guidance:
         Raises `AnimateDiffError` if it was to do so and could not, which the WebUI does not say.
         """
         network = getattr(self._script, "latest_network", None)
-        if network is None and any(getattr(unit, "enabled", False) for unit in self._units):
+        enabled = [unit for unit in self._units if getattr(unit, "enabled", False)]
+        if network is None and enabled:
             newest = _newest_error()
             is_new = newest is not None and newest is not self._last_error
-            why = " ".join(str(newest["exception"]).split()) if is_new else "the WebUI's console says why"
+            why = " ".join(str(newest["exception"]).split()) if is_new else ""
+            # ControlNet says "model not found: None", whichever it was asked for
+            models = ", ".join(repr(str(unit.model)) for unit in enabled)
             raise AnimateDiffError(
-                f"ControlNet could not set up its units: {why.rstrip('.')}. Correct or disable them."
+                f"ControlNet could not set up its units (with the models {models}): "
+                f"{why.rstrip('.') or 'the console of the WebUI says why'}. Correct or disable them."
             )
         return network
 
@@ -234,6 +240,17 @@ def _has_picture(unit) -> bool:
     if isinstance(image, (str, list, tuple)):
         return bool(image)
     return image is not None
+
+
+def _texts(image: Any) -> Iterator[str]:
+    """Paths and base64 texts in what a unit takes for its picture: one, with a mask, or several."""
+    if isinstance(image, str) and image and not image.startswith(("http://", "https://")):
+        yield image
+    elif isinstance(image, Mapping):
+        yield from _texts(image.get("image"))
+    elif isinstance(image, (list, tuple)):
+        for item in image:
+            yield from _texts(item)
 
 
 def _mode(unit) -> str:

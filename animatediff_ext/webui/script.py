@@ -53,7 +53,8 @@ class AnimateDiffScript(scripts.Script):
         return accordion.components
 
     def before_process(self, p, *args):
-        generation.begin(p, args)
+        if not self._twin:  # with no fields of ours, these are the arguments of all scripts
+            generation.begin(p, args)
 
     def process(self, p, *args):
         running = generation_of(p)

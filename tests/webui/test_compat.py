@@ -97,6 +97,16 @@ def test_beside_the_old_extension_we_step_aside_and_say_so(host, old_extension):
     assert not any(str(getattr(block, "elem_id", "")).startswith("txt2img-ad-") for block in blocks.blocks.values())
 
 
+@pytest.mark.usefixtures("old_extension")
+def test_beside_the_old_extension_its_animation_is_not_ours(host):
+    """The WebUI gives a script without fields the arguments of all scripts."""
+    p = host.p({"video_length": 3})
+    p.extra_generation_params["AnimateDiff"] = "model: v2.safetensors"  # its script may be before ours
+    before = {**vars(p), "extra_generation_params": dict(p.extra_generation_params)}
+    host.ours.AnimateDiffScript().before_process(p, *p.script_args)
+    assert vars(p) == before
+
+
 def test_with_it_disabled_we_are_back(host, old_extension):
     old_extension.enabled = False
     host.ours.register()

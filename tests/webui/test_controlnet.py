@@ -1,6 +1,7 @@
 """Video to video: every row of the UNet has the hint of its frame, and ControlNet is as it was afterwards."""
 
 import importlib
+import itertools
 import sys
 from types import ModuleType
 
@@ -142,7 +143,9 @@ def test_every_row_has_the_hint_of_its_frame(cn, frames, situation, together):
     cn.host.opts.data["batch_cond_uncond"] = True
     assert len(result.images) == num_frames * request.get("n_iter", 1)
     check_every_row(cn, num_frames, KINDS)
-    assert {run.is_hires for run in cn.runs} == ({False, True} if "enable_hr" in request else {False})
+    kinds = {(run.is_hires, is_positive) for run in cn.runs for is_positive in run.is_positive}
+    passes = [False, True] if "enable_hr" in request else [False]
+    assert kinds == {*itertools.product(passes, [True, False])}
 
 
 def test_hints_change_the_frames(cn, frames):
@@ -383,7 +386,9 @@ def test_replacer_inpaints_a_video_in_fragments(cn, tmp_path):
         ({}, {"batch_images": ["no", "picture"]}, "picture 0: no is no picture"),
         ({}, {}, "ControlNet unit 0 is enabled but has no picture"),
         ({}, {"weight": 5}, "does not take the arguments of unit 0"),
-        ({}, {"batch_images": "{frames}", "model": "nope"}, "could not set up its units: model not found: nope"),
+        ({}, {"batch_images": "{frames}", "model": "nope"}, "(with the models 'nope'): model not found: None"),
+        ({}, {"image": "no picture"}, "ControlNet unit 0: no picture is no picture: give the path of one"),
+        ({}, {"image": {"image": "no picture"}}, "ControlNet unit 0: no picture is no picture"),
         (
             {"video_path": "{frames}"},
             {"model": "t2i", "control_mode": "ControlNet is more important"},
@@ -406,6 +411,12 @@ def test_one_sentence_says_what_is_wrong(cn, frames, tmp_path, animation, unit, 
 
     animation, unit = ({k: filled(v) for k, v in given.items()} for given in (animation, unit))
     assert filled(words) in cn.sentence(animation, {"enabled": True, **unit})
+
+
+def test_a_failure_that_has_no_words_leaves_the_console(cn, frames):
+    sentence = cn.sentence({"video_path": frames}, {"enabled": True, "module": "broken"})
+    assert "could not set up its units (with the models 'canny'): the console of the WebUI says why." in sentence
+    cn.host.errors.reports.clear()
 
 
 @pytest.mark.parametrize("argument", ["video_source", "video_path"])
@@ -484,6 +495,15 @@ def test_sparsectrl_moves_over_the_frames_of_each_run(cn, sparse, frames, long_c
             run.added[0], h[:, :4], atol=2e-3, rtol=1e-3
         )  # norms of what is blank blow up rounding
         assert (run.added[0] - alone[:, :4]).abs().max() > 0.05
+
+
+def test_a_folder_has_a_picture_for_every_frame_of_a_sparsectrl(cn, sparse, frames):
+    seen = []
+    at_step(cn.host, 1, lambda _params: seen.append(cn.script.latest_network.control_params[0].hint_cond))
+    cn.generate({}, {"enabled": True, "model": "sparse", "batch_images": frames})
+    (hint,) = seen
+    assert told(hint[:, :3], len(hint)) == [0, 1, 2, 3] * 2
+    torch.testing.assert_close(hint[:, 3], torch.ones_like(hint[:, 3]))  # which frames have one
 
 
 def test_a_single_picture_guides_the_first_frame_of_a_sparsectrl_and_alone_nothing_moves(cn, sparse):

@@ -353,7 +353,9 @@ class UnetHook:
         model.forward = MethodType(forward, model)
 
     def _forward(self, process, x, timesteps, context):
-        mark, context = (context[:, 0].mean(1) > 0).float()[:, None, None, None], context[:, 1:]
+        mark = torch.ones(len(x), 1, 1, 1)
+        if bool((context[:, 0].abs() == MARK).all()):  # without marks, all are positive
+            mark, context = (context[:, 0].mean(1) > 0).float()[:, None, None, None], context[:, 1:]
         is_hires, added = False, []
         for param in self.control_params:
             if param.used_hint_cond is None:
@@ -437,7 +439,9 @@ class Script(scripts.Script):
     @staticmethod
     def _param(p, unit):
         if unit.model not in MODELS:
-            raise RuntimeError(f"model not found: {unit.model} (of another script)")
+            raise RuntimeError("model not found: None (of another script)")  # that is all that the real one says
+        if unit.module == "broken":
+            raise RuntimeError  # with nothing to say, as starlette's HTTPException
         build, kind = MODELS[unit.model]
         model = build() if build else None
         controls, hr_controls = _get_control(p, unit)
