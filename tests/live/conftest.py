@@ -82,9 +82,16 @@ def wanted(variable: str) -> str:
     return value
 
 
+OVERRIDDEN = ("batch_cond_uncond", "skip_early_cond", "sd_noise_schedule")
+"""Settings that requests override here. After a request the WebUI puts back only those that it has been told once."""
+
+
 @pytest.fixture(scope="session")
 def webui() -> WebUI:
-    return WebUI(wanted("WEBUI_URL").rstrip("/"), wanted("WEBUI_MOTION_MODULE"))
+    running = WebUI(wanted("WEBUI_URL").rstrip("/"), wanted("WEBUI_MOTION_MODULE"))
+    now = running.get("/sdapi/v1/options")
+    running.post("options", **{name: now[name] for name in OVERRIDDEN}).raise_for_status()
+    return running
 
 
 @pytest.fixture
