@@ -39,17 +39,22 @@ window.animateDiff ??= {};
 
     // Such a field is grey, not locked: what it says holds as soon as it matters.
     function rest(field, reason) {
+        const others = [...page.groupOf(field).querySelectorAll(".animatediff-reason")];
         const note = document.createElement("div");
         note.className = "animatediff-reason";
+        // In sight once in a group: all fields of FreeInit have the same one.
+        note.classList.toggle("animatediff-said", others.some((other) => other.textContent === reason));
         note.id = `${field.id}-reason`;
         note.textContent = reason;
         field.append(note);
+        field.title = reason;
         field.classList.add("animatediff-idle");
         field.querySelectorAll("input, textarea").forEach((input) => input.setAttribute("aria-describedby", note.id));
     }
 
     function wake(field) {
         field.classList.remove("animatediff-idle");
+        field.removeAttribute("title");
         field.querySelector(".animatediff-reason")?.remove();
         field.querySelectorAll("[aria-describedby]").forEach((input) => input.removeAttribute("aria-describedby"));
     }

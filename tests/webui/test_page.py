@@ -203,6 +203,10 @@ def test_the_page_in_a_browser(host, served, browser, tmp_path, motion_modules):
     browser.until("document.querySelector('#txt2img-ad-status').textContent.includes('fits the loaded checkpoint')")
     # fields that change nothing say why, until they matter; the bar has a summary once AnimateDiff is on
     browser.until("document.querySelector('#txt2img-ad-overlap-reason')?.textContent.includes('fit one context of 16')")
+    said = "[...document.querySelectorAll('#txt2img-ad-accordion .animatediff-reason:not(.animatediff-said)')]"
+    reasons = browser.script(f"{said}.map((note) => note.textContent)")
+    assert len(reasons) == len(set(reasons)) >= 4, "each reason is in sight once"
+    assert browser.script("document.querySelector('#txt2img-ad-stride').title").startswith("no effect")
     assert summary(browser, "txt2img") == ""
     browser.click("#txt2img-ad-enable input")
     browser.until("document.querySelector('#txt2img-ad-status').textContent.includes('hash')")
