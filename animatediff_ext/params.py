@@ -38,13 +38,13 @@ class Context(Checked):
         label="Context batch size",
         elem_id="batch-size",
         minimum=1,
-        slider=(1, 32, 1),
+        slider=(1, 64, 1),
         infotext=True,
     )
     stride: int = setting(
         1,
         api="stride",
-        meaning="2, 3, …: additional windows of every 2nd, 4th, … frame",
+        info="2, 3, …: also contexts of every 2nd, 4th, … frame",
         kind=int,
         label="Stride",
         elem_id="stride",
@@ -54,7 +54,7 @@ class Context(Checked):
     overlap: int = setting(
         -1,
         api="overlap",
-        meaning="that neighbouring windows share; -1 is a quarter of the context",
+        info="frames that neighbouring contexts share; -1: a quarter of the context",
         unit="frames",
         kind=int,
         label="Overlap",
@@ -65,8 +65,8 @@ class Context(Checked):
     closed_loop: str = setting(
         "R-P",
         api="closed_loop",
-        meaning="N: open; R-P, R+P: windows join the last frame to the first; A: as those, with a further window, and "
-        "a clip of one context is played back",
+        info="does the end lead back to the beginning? N: no; R-P: the motion does; R+P: the prompts do, too; A: both, "
+        "more firmly, and a clip of one context plays back",
         kind=str,
         label="Closed loop",
         elem_id="closed-loop",
@@ -252,7 +252,7 @@ class Noise(Checked):
         minimum=0,
         maximum=1,
         slider=(0, 1, 0.05),
-        info="of mixed noise",
+        info="0: each frame has its own noise; 1: all have the same",
     )
 
 
@@ -271,7 +271,7 @@ class Motion(Checked):
         number=True,
         label="Motion effect",
         elem_id="motion-effect",
-        info="0: stills, 1: as trained, more: larger; over frames 0: 0.2, 8 smooth: 1, 100%: 0.5",
+        info="1 is as trained, 0 makes stills, more exaggerates; over frames such as 0: 0.2, 8 smooth: 1, 100%: 0.5",
     )
     effect_steps: str = setting(
         "1",
@@ -281,7 +281,7 @@ class Motion(Checked):
         number=True,
         label="Effect over sampling",
         elem_id="motion-effect-steps",
-        info="a factor for the effect: 0%: 1, 50% step: 1, 80%: 0",
+        info="a factor for the effect by the share of steps that are done, for example 0%: 1, 50% step: 1, 80%: 0",
     )
     scale: str = setting(
         "1",
@@ -300,7 +300,7 @@ class Motion(Checked):
         kind=str,
         label="Effect in blocks",
         elem_id="motion-blocks",
-        info="a factor for the effect in parts of the UNet: down 0: 0.5, mid: 0, up 3.1: 1.2",
+        info="a factor for the effect in parts of the UNet, for example down 0: 0.5, mid: 0, up 3.1: 1.2",
     )
     start: float = setting(
         0.0,
@@ -313,7 +313,7 @@ class Motion(Checked):
         minimum=0,
         maximum=1,
         slider=(0, 1, 0.05),
-        info="share of the steps before which frames are stills",
+        info="at this share of the steps; frames are stills before it",
     )
     end: float = setting(
         1.0,
@@ -326,7 +326,7 @@ class Motion(Checked):
         minimum=0,
         maximum=1,
         slider=(0, 1, 0.05),
-        info="share of the steps behind which they are",
+        info="at this share of the steps; frames are stills behind it",
     )
     positions: str = setting(
         "refuse",
@@ -336,7 +336,8 @@ class Motion(Checked):
         label="Beyond the position table",
         elem_id="motion-positions",
         choices=("refuse", "stretch", "interpolate", "cap"),
-        info="for a context of more frames than the motion module was trained on",
+        info="for a context of more frames than the motion module knows: spread its positions over them, or repeat the "
+        "last",
     )
     second_module: str = setting(
         "",
@@ -366,7 +367,7 @@ class Motion(Checked):
         kind=str,
         label="Motion LoRAs",
         elem_id="motion-loras",
-        info="a line each: name = 0.8, or a weight that travels over frames, name = 0: 0, 100%: 1, or over sampling, "
+        info="a line each: name = 0.8; with a weight that travels over frames name = 0: 0, 100%: 1, over sampling "
         "name @ 0%: 1, 60%: 0",
     )
 
