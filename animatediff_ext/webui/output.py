@@ -56,9 +56,6 @@ def deliver(generation: Generation, processed: Processed) -> None:
         info[TRAVEL_KEY] = shares
     show = _answer_api if generation.p.is_api else _fill_gallery
     shown = [(item, video.infotext) for video in videos for item in show(generation, video)]
-    played = [item.plays for item, _ in shown if getattr(item, "plays", None)]
-    if played:
-        info[playing.KEY] = played
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
     processed.index_of_first_image = 0
@@ -66,6 +63,7 @@ def deliver(generation: Generation, processed: Processed) -> None:
     if generation.p.is_api and generation.p.comments:  # the page shows them below the gallery; the API has no place
         info[COMMENTS_KEY] = list(generation.p.comments)
     processed.extra_generation_params = {**processed.extra_generation_params, **info}
+    playing.tell(processed)
 
 
 def videos_in(generation: Generation, processed: Processed) -> Iterator[Video]:
