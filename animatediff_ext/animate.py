@@ -78,8 +78,8 @@ def check_motion(animation: Animation, blend: Blend) -> None:
         if length > known and animation.motion.positions == "refuse":
             raise SettingsError(
                 f"Context batch size is {animation.context.length}, but the motion module "
-                f"({motion.config.family.title}) knows {known} positions: set it to at most {known}, or choose what "
-                "is beyond them (motion_positions: stretch, interpolate or cap)."
+                f"({motion.config.family.title}) knows {known} positions: set it to at most {known}, or choose "
+                "stretch, interpolate or cap under Beyond the position table (motion_positions)."
             )
     schedules = {motion.config.family.schedule: motion.config.family.title for motion, _ in blend}
     if len(schedules) > 1:

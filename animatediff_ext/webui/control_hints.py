@@ -239,7 +239,7 @@ def _let_sparse_motion_know(network, animation: Animation, call: Callable[[], Ca
     if known is not None and length > known and animation.motion.positions == "refuse":
         raise AnimateDiffError(
             f"Context batch size is {animation.context.length}, but SparseCtrl knows {known} positions: set it to at "
-            f"most {known}, or choose what is beyond them (motion_positions: stretch, interpolate or cap)."
+            f"most {known}, or choose stretch, interpolate or cap under Beyond the position table (motion_positions)."
         )
 
     def with_manner(_module, args: tuple) -> tuple:
