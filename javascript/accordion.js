@@ -5,15 +5,25 @@ window.animateDiff ??= {};
 (function () {
     const page = window.animateDiff;
     const PAUSE_MS = 200;
+    const PATIENCE_MS = 20000; // an answer that late is lost
     const waiting = {};
+    const patientUntil = {};
 
     // Something was changed: many fields at once when an infotext is pasted.
     page.ask = function (tab) {
         clearTimeout(waiting[tab]);
-        waiting[tab] = setTimeout(() => page.byId(`${tab}-ad-ask`)?.click(), PAUSE_MS);
+        waiting[tab] = setTimeout(() => send(tab), PAUSE_MS);
     };
 
+    // One question at a time: an earlier one may take longer, and its answer would come last.
+    function send(tab) {
+        if (Date.now() < (patientUntil[tab] ?? 0)) return page.ask(tab);
+        patientUntil[tab] = Date.now() + PATIENCE_MS;
+        page.byId(`${tab}-ad-ask`)?.click();
+    }
+
     page.show = function (tab, facts) {
+        patientUntil[tab] = 0;
         const accordion = page.byId(`${tab}-ad-accordion`);
         if (!accordion || !facts) return;
         showSummary(accordion, facts);

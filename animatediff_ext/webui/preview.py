@@ -78,4 +78,4 @@ def _cell(frame: int, share: float) -> str:
 
 
 def _line(text: str) -> str:
-    return f"<p class='animatediff-status'>⚠ {html.escape(text)}</p>"
+    return f"<p class='animatediff-status animatediff-problem'>⚠ {html.escape(text)}</p>"
