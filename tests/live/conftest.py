@@ -6,6 +6,7 @@ WEBUI_SECOND_CHECKPOINT   another checkpoint that the module fits (hires fix, re
 WEBUI_OTHER_LAYOUT        a checkpoint with a UNet of another shape, and …
 WEBUI_OTHER_MODULE        … a motion module that fits that one; skipped without
 WEBUI_LORA                a LoRA for the checkpoint in use; skipped without
+WEBUI_MOTION_LORA         a motion LoRA that fits the motion module; skipped without
 """
 
 import base64
