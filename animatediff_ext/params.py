@@ -135,7 +135,8 @@ class Source(Checked):
     frames_folder: str = setting(
         "",
         api="video_path",
-        meaning="path on the server of a folder of frames that guide ControlNet; wins over the video source",
+        info="a folder of frames on the server, or a video there; wins over a video source; both guide ControlNet, and "
+        "change nothing without a unit of it",
         kind=str,
         label="Video path",
         elem_id="video-path",
@@ -386,7 +387,7 @@ class ImageToVideo(Checked):
     latent_power: float = setting(
         1.0,
         api="latent_power",
-        meaning="frame i starts with 1 - i^power / scale of the picture, the rest is noise",
+        info="frame i begins with 1 - i^power / scale of the picture; the rest is noise",
         kind=float,
         label="Latent power",
         elem_id="latent-power",
@@ -399,7 +400,7 @@ class ImageToVideo(Checked):
     latent_scale: float = setting(
         32.0,
         api="latent_scale",
-        meaning="the larger, the longer frames stay near the picture",
+        info="the larger, the longer frames stay near the picture",
         kind=float,
         label="Latent scale",
         elem_id="latent-scale",
@@ -421,7 +422,7 @@ class ImageToVideo(Checked):
     latent_power_last: float = setting(
         1.0,
         api="latent_power_last",
-        meaning="as latent_power, counted from the last frame",
+        info="the same, counted from the last frame",
         kind=float,
         label="Optional latent power for last frame",
         elem_id="latent-power-last",
@@ -434,7 +435,7 @@ class ImageToVideo(Checked):
     latent_scale_last: float = setting(
         32.0,
         api="latent_scale_last",
-        meaning="as latent_scale, counted from the last frame",
+        info="the same, counted from the last frame",
         kind=float,
         label="Optional latent scale for last frame",
         elem_id="latent-scale-last",
