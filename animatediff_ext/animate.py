@@ -88,7 +88,7 @@ def check_positions(animation: Animation, known: int, whose: str) -> None:
     if length > known and animation.motion.positions == "refuse":
         raise SettingsError(
             f"Context batch size is {animation.context.length}, but {whose} knows {known} positions: set it to at most "
-            f"{known}, or choose what is beyond them (motion_positions: stretch, interpolate or cap)."
+            f"{known}, or choose stretch, interpolate or cap under Beyond the position table (motion_positions)."
         )
 
 

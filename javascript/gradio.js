@@ -49,6 +49,13 @@ Object.assign(window.animateDiff, {
         return accordion.querySelector(":scope > .label-wrap, :scope > * > .label-wrap");
     },
 
+    // The accordion that a field is folded into.
+    groupOf(field) {
+        let place = field.parentElement;
+        while (!this.header(place)) place = place.parentElement;
+        return place;
+    },
+
     isOpen(header) {
         return header.classList.contains("open");
     },

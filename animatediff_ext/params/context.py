@@ -20,13 +20,13 @@ class Context(Checked):
         label="Context batch size",
         elem_id="batch-size",
         minimum=1,
-        slider=(1, 32, 1),
+        slider=(1, 64, 1),
         infotext=True,
     )
     stride: int = setting(
         1,
         api="stride",
-        meaning="2, 3, …: additional windows of every 2nd, 4th, … frame",
+        info="2, 3, …: also contexts of every 2nd, 4th, … frame",
         kind=int,
         label="Stride",
         elem_id="stride",
@@ -36,7 +36,7 @@ class Context(Checked):
     overlap: int = setting(
         -1,
         api="overlap",
-        meaning="that neighbouring windows share; -1 is a quarter of the context",
+        info="frames that neighbouring contexts share; -1: a quarter of the context",
         unit="frames",
         kind=int,
         label="Overlap",
@@ -47,8 +47,8 @@ class Context(Checked):
     closed_loop: str = setting(
         "R-P",
         api="closed_loop",
-        meaning="N: open; R-P, R+P: windows join the last frame to the first; A: as those, with a further window, and "
-        "a clip of one context is played back",
+        info="does the end lead back to the beginning? N: no; R-P: the motion does; R+P: the prompts do, too; A: both, "
+        "more firmly, and a clip of one context plays back",
         kind=str,
         label="Closed loop",
         elem_id="closed-loop",

@@ -15,7 +15,7 @@ class ImageToVideo(Checked):
     latent_power: float = setting(
         1.0,
         api="latent_power",
-        meaning="frame i starts with 1 - i^power / scale of the picture, the rest is noise",
+        info="frame i begins with 1 - i^power / scale of the picture; the rest is noise",
         kind=float,
         label="Latent power",
         elem_id="latent-power",
@@ -28,7 +28,7 @@ class ImageToVideo(Checked):
     latent_scale: float = setting(
         32.0,
         api="latent_scale",
-        meaning="the larger, the longer frames stay near the picture",
+        info="the larger, the longer frames stay near the picture",
         kind=float,
         label="Latent scale",
         elem_id="latent-scale",
@@ -50,7 +50,7 @@ class ImageToVideo(Checked):
     latent_power_last: float = setting(
         1.0,
         api="latent_power_last",
-        meaning="as latent_power, counted from the last frame",
+        info="the same, counted from the last frame",
         kind=float,
         label="Optional latent power for last frame",
         elem_id="latent-power-last",
@@ -63,7 +63,7 @@ class ImageToVideo(Checked):
     latent_scale_last: float = setting(
         32.0,
         api="latent_scale_last",
-        meaning="as latent_scale, counted from the last frame",
+        info="the same, counted from the last frame",
         kind=float,
         label="Optional latent scale for last frame",
         elem_id="latent-scale-last",

@@ -22,7 +22,7 @@ class Motion(Checked):
         number=True,
         label="Motion effect",
         elem_id="motion-effect",
-        info="0: stills, 1: as trained, more: larger; over frames 0: 0.2, 8 smooth: 1, 100%: 0.5",
+        info="1 is as trained, 0 makes stills, more exaggerates; over frames such as 0: 0.2, 8 smooth: 1, 100%: 0.5",
     )
     effect_steps: str = setting(
         "1",
@@ -32,7 +32,7 @@ class Motion(Checked):
         number=True,
         label="Effect over sampling",
         elem_id="motion-effect-steps",
-        info="a factor for the effect: 0%: 1, 50% step: 1, 80%: 0",
+        info="a factor for the effect by the share of steps that are done, for example 0%: 1, 50% step: 1, 80%: 0",
     )
     scale: str = setting(
         "1",
@@ -51,7 +51,7 @@ class Motion(Checked):
         kind=str,
         label="Effect in blocks",
         elem_id="motion-blocks",
-        info="a factor for the effect in parts of the UNet: down 0: 0.5, mid: 0, up 3.1: 1.2",
+        info="a factor for the effect in parts of the UNet, for example down 0: 0.5, mid: 0, up 3.1: 1.2",
     )
     start: float = setting(
         0.0,
@@ -64,7 +64,7 @@ class Motion(Checked):
         minimum=0,
         maximum=1,
         slider=(0, 1, 0.05),
-        info="share of the steps before which frames are stills",
+        info="at this share of the steps; frames are stills before it",
     )
     end: float = setting(
         1.0,
@@ -77,7 +77,7 @@ class Motion(Checked):
         minimum=0,
         maximum=1,
         slider=(0, 1, 0.05),
-        info="share of the steps behind which they are",
+        info="at this share of the steps; frames are stills behind it",
     )
     positions: str = setting(
         "refuse",
@@ -87,7 +87,8 @@ class Motion(Checked):
         label="Beyond the position table",
         elem_id="motion-positions",
         choices=("refuse", "stretch", "interpolate", "cap"),
-        info="for a context of more frames than the motion module was trained on",
+        info="for a context of more frames than the motion module knows: spread its positions over them, or repeat the "
+        "last",
     )
     second_module: str = setting(
         "",
@@ -117,7 +118,7 @@ class Motion(Checked):
         kind=str,
         label="Motion LoRAs",
         elem_id="motion-loras",
-        info="a line each: name = 0.8, or a weight that travels over frames, name = 0: 0, 100%: 1, or over sampling, "
+        info="a line each: name = 0.8; with a weight that travels over frames name = 0: 0, 100%: 1, over sampling "
         "name @ 0%: 1, 60%: 0",
     )
 

@@ -32,5 +32,5 @@ class Noise(Checked):
         minimum=0,
         maximum=1,
         slider=(0, 1, 0.05),
-        info="of mixed noise",
+        info="0: each frame has its own noise; 1: all have the same",
     )

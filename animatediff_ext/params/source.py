@@ -22,7 +22,8 @@ class Source(Checked):
     frames_folder: str = setting(
         "",
         api="video_path",
-        meaning="path on the server of a folder of frames that guide ControlNet; wins over the video source",
+        info="a folder of frames on the server, or a video there; wins over a video source; both guide ControlNet, and "
+        "change nothing without a unit of it",
         kind=str,
         label="Video path",
         elem_id="video-path",

@@ -22,7 +22,7 @@ from PIL import Image
 from animatediff_ext.media import MediaError
 from animatediff_ext.params import Animation, Output
 from animatediff_ext.save import as_played, save_animation
-from animatediff_ext.webui import host, output, xyz
+from animatediff_ext.webui import host, output, playing, xyz
 from animatediff_ext.webui.generation import Generation
 from animatediff_ext.webui.settings import encode_options
 
@@ -55,12 +55,14 @@ class MovingPicture(Image.Image):
     """The first picture of a grid, standing for the file that moves in the gallery, also once the plot has saved it."""
 
     file: str
+    plays: dict[str, Any] | None
+    """Of `playing.entry`."""
 
     @classmethod
-    def of(cls, picture: Image.Image, file: Path) -> MovingPicture:
+    def of(cls, picture: Image.Image, file: Path, plays: dict[str, Any] | None) -> MovingPicture:
         moving = picture.copy()
         moving.__class__ = cls  # as `output.FilePicture`
-        moving.file = str(file)
+        moving.file, moving.plays = str(file), plays
         return moving
 
     @property
@@ -127,6 +129,8 @@ def _moving(draw: Callable) -> Callable:
                     plot.images[i] = _moving_grid(p, plot, i, clips, at)
             except MediaError as problem:  # the plot itself is there
                 plot.comments = f"{plot.comments or ''}The grid does not move: {problem}\n"
+            if not p.is_api:
+                playing.tell(plot)
         return plot
 
     setattr(drawn, _WRAPPED, True)
@@ -175,7 +179,8 @@ def _moving_grid(p, plot, index: int, clips: list[Clip], at: Callable) -> Image.
     formats = [name for name in output.RETURNED if name in asked.formats]
     if not p.is_api:
         files = write(_stem(p, first.seed), set(formats)) if keep and formats else {}
-        return MovingPicture.of(still, output.stand_in(files, write))
+        moving = output.stand_in(files, write)
+        return MovingPicture.of(still, moving, playing.entry(moving, files, frames.fps))
     if not formats:
         return still
     with nullcontext(_stem(p, first.seed)) if keep else output.stem_for_now() as stem:

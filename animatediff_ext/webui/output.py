@@ -59,6 +59,7 @@ def deliver(generation: Generation, processed: Processed) -> None:
     if p.is_api and p.comments:  # the page shows them below the gallery; the API has no place
         info[COMMENTS_KEY] = list(p.comments)
     processed.extra_generation_params = {**processed.extra_generation_params, **info}
+    playing.tell(processed)
 
 
 def _show(generation: Generation, processed: Processed, videos: Sequence[Video]) -> dict[str, Any]:
@@ -70,9 +71,6 @@ def _show(generation: Generation, processed: Processed, videos: Sequence[Video])
     show = _answer_api if generation.p.is_api else _hand_over if generation.is_for_a_program else _fill_gallery
     shown = [(item, video.infotext) for video in videos for item in show(generation, video)]
     shown.sort(key=lambda item: not isinstance(item[0], FilePicture))  # frames come behind the files of all videos
-    played = [item.plays for item, _ in shown if getattr(item, "plays", None)]
-    if played:
-        info[playing.KEY] = played
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
     processed.index_of_first_image = 0

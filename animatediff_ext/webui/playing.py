@@ -25,3 +25,13 @@ def entry(picture: Path, files: Mapping[str, Path], fps: float) -> dict[str, Any
         return None
     ui_tempdir.register_tmp_file(shared.demo, str(video))
     return {"picture": os.path.abspath(picture), "video": os.path.abspath(video), "fps": fps}
+
+
+def tell(processed) -> None:
+    """Let the page know what plays in place of the pictures that have an entry as their attribute `plays`.
+
+    In the answer's info alone: infotexts were made before.
+    """
+    played = [picture.plays for picture in processed.images if getattr(picture, "plays", None)]
+    if played:
+        processed.extra_generation_params = {**processed.extra_generation_params, KEY: played}

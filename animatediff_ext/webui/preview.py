@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
+from itertools import takewhile
 
 from animatediff_ext.params import from_api
 from animatediff_ext.setting import SettingsError
@@ -18,6 +20,8 @@ MOST_FRAMES_READ = 10_000
 """Of longer clips the page says nothing about the prompt."""
 _MOST_FRAMES = 120
 """That are drawn; of longer clips as many, evenly spread."""
+_BETWEEN = ", "
+"""Parts of a prompt."""
 
 
 def drawn(*values) -> str:
@@ -42,13 +46,30 @@ def _chart(travel: Travel) -> str:
     every = max(1, -(-number // _MOST_FRAMES))
     frames = range(0, number, every)
     rows = [
-        f"<tr><th scope='row'>{html.escape(prompt)}</th>"
+        f"<tr><th scope='row' title='{html.escape(prompt)}'>{html.escape(label)}</th>"
         + "".join(_cell(frame, travel.frames[frame].weights.get(prompt, 0.0)) for frame in frames)
         + "</tr>"
-        for prompt in travel.prompts
+        for prompt, label in zip(travel.prompts, _told_apart(travel.prompts), strict=True)
     ]
     caption = f"{len(travel.keys)} keys over {number} frames"
     return f"<table class='animatediff-travel'><caption>{caption}</caption><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _told_apart(prompts: Sequence[str]) -> list[str]:
+    """Prompts without what all of them begin and end with: a row's name has little room, and shows what is its own."""
+    parts = [prompt.split(_BETWEEN) for prompt in prompts]
+    if len(parts) < 2:
+        return list(prompts)
+    head = _in_common(parts)
+    own = [part[head:] for part in parts]
+    tail = _in_common([part[::-1] for part in own])
+    own = [part[: len(part) - tail] for part in own]
+    return [" ".join(filter(None, ("…" * bool(head), _BETWEEN.join(part), "…" * bool(tail)))) for part in own]
+
+
+def _in_common(several: Sequence[Sequence[str]]) -> int:
+    """How many things all of them begin with."""
+    return sum(1 for _ in takewhile(lambda column: len({*column}) == 1, zip(*several)))  # noqa: B905
 
 
 def _cell(frame: int, share: float) -> str:
@@ -57,4 +78,4 @@ def _cell(frame: int, share: float) -> str:
 
 
 def _line(text: str) -> str:
-    return f"<p class='animatediff-status'>⚠ {html.escape(text)}</p>"
+    return f"<p class='animatediff-status animatediff-problem'>⚠ {html.escape(text)}</p>"

@@ -246,5 +246,5 @@ def _status(name: str | None, with_hash: bool = False) -> str:
 
 
 def _line(text: str, *, good: bool) -> str:
-    mark = "✓" if good else "⚠"
-    return f"<p class='animatediff-status'>{mark} {html.escape(text)}</p>"
+    mark, kind = ("✓", "") if good else ("⚠", " animatediff-problem")
+    return f"<p class='animatediff-status{kind}'>{mark} {html.escape(text)}</p>"

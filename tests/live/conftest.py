@@ -6,6 +6,7 @@ WEBUI_SECOND_CHECKPOINT   another checkpoint that the module fits (hires fix, re
 WEBUI_OTHER_LAYOUT        a checkpoint with a UNet of another shape, and …
 WEBUI_OTHER_MODULE        … a motion module that fits that one; skipped without
 WEBUI_LORA                a LoRA for the checkpoint in use; skipped without
+WEBUI_MOTION_LORA         a motion LoRA that fits the motion module; skipped without
 """
 
 import base64
@@ -82,9 +83,16 @@ def wanted(variable: str) -> str:
     return value
 
 
+OVERRIDDEN = ("batch_cond_uncond", "skip_early_cond", "sd_noise_schedule")
+"""Settings that requests override here. After a request the WebUI puts back only those that it has been told once."""
+
+
 @pytest.fixture(scope="session")
 def webui() -> WebUI:
-    return WebUI(wanted("WEBUI_URL").rstrip("/"), wanted("WEBUI_MOTION_MODULE"))
+    running = WebUI(wanted("WEBUI_URL").rstrip("/"), wanted("WEBUI_MOTION_MODULE"))
+    now = running.get("/sdapi/v1/options")
+    running.post("options", **{name: now[name] for name in OVERRIDDEN}).raise_for_status()
+    return running
 
 
 @pytest.fixture

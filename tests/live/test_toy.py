@@ -45,6 +45,7 @@ def toy_clip(webui, checkpoint: str, prompt: str, seed: int) -> np.ndarray:
     return np.stack([np.asarray(Image.open(io.BytesIO(base64.b64decode(frame))).convert("RGB")) for frame in frames])
 
 
+@pytest.mark.timeout(7200)  # of many clips, on a machine without a GPU
 @pytest.mark.parametrize(("checkpoint", "key"), [(BASE, "heading_base"), (DUSK, "heading_dusk")])
 def test_headings_are_those_of_the_standalone_host(webui, checkpoint, key):
     known = {entry["title"].split()[0] for entry in webui.get("/sdapi/v1/sd-models")}

@@ -111,6 +111,16 @@ def test_the_gallery_shows_a_file_that_moves_also_after_the_plot_was_saved(host,
     assert not (tmp_path / "grids").exists()
 
 
+def test_the_page_plays_the_grid_and_its_cells(host, plot):
+    host.opts.data.update(grid_save=True, samples_save=True)
+    made = plot("Motion effect", ["0", "1"], api=False, animation={"format": ["MP4"]})
+    grid, _, *cells = made.images
+    entries = made.extra_generation_params["AnimateDiff videos"]
+    assert [entry["picture"] for entry in entries] == [one.already_saved_as for one in (grid, *cells)]
+    assert [probe(entry["video"]).num_frames for entry in entries] == [3, 3, 3]
+    assert len({entry["video"] for entry in entries}) == 3
+
+
 def test_it_is_saved_where_the_grids_are_if_they_are_saved(host, plot, tmp_path):
     host.opts.data["grid_save"] = True
     made = plot("Motion effect", ["0", "1"], api=False, animation={"format": ["MP4", "GIF", "PNG"]})

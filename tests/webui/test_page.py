@@ -1,6 +1,7 @@
 """The accordion in a browser, on a gradio page with both tabs."""
 
 import shutil
+import time
 from functools import partial
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def test_an_empty_folder_is_said_in_the_page(host, tmp_path):
     host.webui("models").EXTENSION = tmp_path / "none"
     blocks = page(host)
     texts = " ".join(str(block.value) for block in blocks.blocks.values() if isinstance(block, (gr.HTML, gr.Markdown)))
-    assert f"No motion module in {tmp_path}" in texts
+    assert f"animatediff-problem'>⚠ No motion module in {tmp_path}" in texts
 
 
 @pytest.fixture
@@ -206,6 +207,10 @@ def test_the_page_in_a_browser(host, served, browser, tmp_path, motion_modules):
     browser.until("document.querySelector('#txt2img-ad-status').textContent.includes('fits the loaded checkpoint')")
     # fields that change nothing say why, until they matter; the bar has a summary once AnimateDiff is on
     browser.until("document.querySelector('#txt2img-ad-overlap-reason')?.textContent.includes('fit one context of 16')")
+    said = "[...document.querySelectorAll('#txt2img-ad-accordion .animatediff-reason:not(.animatediff-said)')]"
+    reasons = browser.script(f"{said}.map((note) => note.textContent)")
+    assert len(reasons) == len(set(reasons)) >= 4, "each reason is in sight once"
+    assert browser.script("document.querySelector('#txt2img-ad-stride').title").startswith("no effect")
     assert summary(browser, "txt2img") == ""
     browser.click("#txt2img-ad-enable input")
     browser.until("document.querySelector('#txt2img-ad-status').textContent.includes('hash')")
@@ -264,6 +269,21 @@ def test_the_page_in_a_browser(host, served, browser, tmp_path, motion_modules):
     expected |= {"model": "v1.safetensors", "video_length": 24, "fps": 12, "closed_loop": "N", "batch_size": 8}
     expected |= {"format": ["GIF", "PNG"], "context_weights": "pyramid", "long_clips": "windows"}
     assert to_api(sent) | {"format": None} == to_api(from_api(expected)[0]) | {"format": None}
+
+
+@needs_chromium
+def test_the_page_asks_one_question_at_a_time(browser, tmp_path):
+    """The answer to an earlier one, if it took longer, would be shown in the end."""
+    html = tmp_path / "page.html"
+    html.write_text("<button id='txt2img-ad-ask' onclick='asked += 1'></button><script>asked = 0</script>")
+    browser.open(html.as_uri())
+    browser.inject(*javascript())
+    browser.until("asked === 1")
+    browser.script("animateDiff.ask('txt2img')")
+    time.sleep(0.5)  # several times as long as it waits for further changes
+    assert browser.script("asked") == 1
+    browser.script("animateDiff.show('txt2img', null)")
+    browser.until("asked === 2")
 
 
 def choose(browser, elem_id: str, choice: str) -> None:

@@ -11,6 +11,11 @@ def shares(html: str) -> list[list[float]]:
     return [[float(share) for share in re.findall(r"255, ([\d.]+)\)", row)] for row in rows]
 
 
+def names(html: str) -> list[str]:
+    """What the rows are called."""
+    return re.findall(r"<th[^>]*>(.*?)</th>", html)
+
+
 @pytest.fixture
 def drawn(host):
     def draw(prompt, negative="", length=4, fps=8, closed_loop="R-P", context=16, old_numerics=False):
@@ -24,6 +29,14 @@ def test_every_prompt_has_a_row_and_every_frame_a_cell(drawn):
     assert shares(html) == [[1, 0.75, 0.5, 0.25], [0, 0.25, 0.5, 0.75]]
     assert "a, cat" in html
     assert "2 keys over 4 frames" in html
+
+
+def test_rows_are_called_by_what_sets_them_apart(drawn):
+    html = drawn("masterpiece, best quality\n0: cat, asleep\n2: dog, asleep\nsoft light")
+    assert names(html) == ["… cat …", "… dog …"]
+    assert "title='masterpiece, best quality, cat, asleep, soft light'" in html
+    assert names(drawn("a\n0: cat\n2:\n")) == ["… cat", "…"]
+    assert names(drawn("a\n0: cat")) == ["a, cat"]
 
 
 def test_the_negative_prompt_is_drawn_too(drawn):
