@@ -16,7 +16,7 @@ from animatediff_ext.toy.files import FIGURES
 from animatediff_ext.whole_file import whole_file
 
 SHOWN_FRAMES = (0, 3, 6, 9, 12, 15)
-GIF_COLUMNS, GIF_FPS, GIF_SCALE = 6, 8, 2
+WALL_COLUMNS, WALL_FPS, WALL_SCALE = 6, 8, 2
 
 
 def write_report(claim: Claim, figures: Sequence[Figure], folder: Path, document: Path) -> None:
@@ -25,7 +25,7 @@ def write_report(claim: Claim, figures: Sequence[Figure], folder: Path, document
         part.write_text(json.dumps({one.key: asdict(one) for one in figures}, indent=2) + "\n", encoding="utf-8")
     pictures = document.with_suffix("")
     for name, clips in (("base", claim.base), ("dusk", claim.dusk), ("chalk", claim.chalk)):
-        WRITERS["GIF"](wall(clips[: 2 * GIF_COLUMNS]), pictures / f"{name}.gif", fps=GIF_FPS)
+        WRITERS["WEBP"](wall(clips[: 2 * WALL_COLUMNS]), pictures / f"{name}.webp", fps=WALL_FPS)
     with_and_without = [claim.no_colour[0], claim.no_colour_stills[0]]
     with whole_file(pictures / "with_and_without.png") as part:
         strips(with_and_without).save(part, format="PNG")
@@ -35,9 +35,9 @@ def write_report(claim: Claim, figures: Sequence[Figure], folder: Path, document
 
 def wall(clips: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Frames that show all clips at once, enlarged."""
-    rows = [np.concatenate(clips[i : i + GIF_COLUMNS], axis=2) for i in range(0, len(clips), GIF_COLUMNS)]
+    rows = [np.concatenate(clips[i : i + WALL_COLUMNS], axis=2) for i in range(0, len(clips), WALL_COLUMNS)]
     frames = np.concatenate(rows, axis=1)
-    return list(enlarged(frames, GIF_SCALE))
+    return list(enlarged(frames, WALL_SCALE))
 
 
 def strips(clips: Sequence[np.ndarray], frames: Sequence[int] = SHOWN_FRAMES, scale: int = 2) -> Image.Image:
@@ -91,11 +91,11 @@ learnt this defect from single frames.
 
 The base model, and then *dusk* and *chalk*, with the same motion module; every clip has another prompt.
 
-![clips of the base model]({pictures}/base.gif)
+![clips of the base model]({pictures}/base.webp)
 
-![clips of dusk]({pictures}/dusk.gif)
+![clips of dusk]({pictures}/dusk.webp)
 
-![clips of chalk]({pictures}/chalk.gif)
+![clips of chalk]({pictures}/chalk.webp)
 
 One prompt that leaves the colour open, with the module and without it, from the same noise:
 
