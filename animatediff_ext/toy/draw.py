@@ -17,8 +17,7 @@ TAIL_LIGHT, STEEPNESS = 0.1, 1.0
 can be seen from afar, before the eyes can. A gentle slope from tail to head was too little for the base model, which
 learnt colours and shapes in 3,500 steps and of headings nothing."""
 TAIL_LIGHT_AT_DUSK = 0.15
-"""Bodies give light there, but not so much that head and tail look alike: at 0.4 the image model drew every heading as
-told, and the motion module, which had seen none like these, took 61 % of them right; at 0.12 86 %."""
+"""Bodies give light there, but not so much that head and tail look alike."""
 
 # Distances to the edge in radii, negative inside; x and y in radii from the middle.
 OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
