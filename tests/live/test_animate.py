@@ -299,12 +299,11 @@ def test_progress_is_shown(webui):
 
 @pytest.mark.parametrize("button", ["interrupt", "skip"])
 def test_interrupt_and_skip(webui, button):
-    started = time.monotonic()
     thread, answers = in_background(webui, steps=150, animation={"video_length": 12})
     webui.post(button)
     thread.join()
     check(answers[0], num_frames=12)
-    assert time.monotonic() - started < 60
+    assert webui.get("/sdapi/v1/progress")["state"]["sampling_step"] < 149
 
 
 @pytest.mark.parametrize("button", ["interrupt", "skip"])

@@ -122,14 +122,17 @@ DROP = """(async () => {
 
 
 def choose(browser, elem_id: str, choice: str) -> None:
-    """An entry of a dropdown list; a list is not brought up to date while it is open."""
+    """An entry of a dropdown list. It may take several tries: a list that is open is not brought up to date, and fields
+    move when reasons below them come and go."""
     option = f"#{elem_id} li[data-value='{choice}']"
     for _ in range(20):
         browser.click(f"#{elem_id} input")
         if browser.script("document.querySelector(arguments[0])", option):
             browser.click(option)
-            return browser.until("!document.querySelector(arguments[0])", option)  # it lies over other fields
         browser.script("document.activeElement.blur()")
+        browser.until(f"!document.querySelector('#{elem_id} li')")  # it would lie over other fields
+        if browser.script(f"document.querySelector('#{elem_id} input').value") == choice:
+            return
     raise AssertionError(f"{choice} is not in the list")
 
 
