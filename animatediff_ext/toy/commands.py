@@ -45,9 +45,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    import torch
+
     from animatediff_ext.toy.demo import demo
     from animatediff_ext.toy.studio import Studio
 
+    torch.set_num_threads(1)  # threads of so small models wait for each other, and on a busy machine do little else
     demo(arguments.output, Studio())
     return 0
 
