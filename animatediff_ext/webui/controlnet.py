@@ -145,6 +145,11 @@ class Guidance:
             return
         for number, found in self._pictures.items():
             found.checked(num_frames)
+            if getattr(self._p, "image_mask", None) is not None and getattr(self._p, "inpaint_full_res", False):
+                self._p.comment(
+                    f"Inpaint area Only masked enlarges a part of each frame, but {found.name} guides it with whole "
+                    "pictures: choose Whole picture (inpaint_full_res false), or give pictures of that part alone."
+                )
             self._guide(self._units[number], found, found.files[: len(found.keys) or num_frames])
         script, args = self._script, list(self._p.script_args)
         args[script.args_from : script.args_to] = self._units

@@ -357,6 +357,16 @@ def test_replacer_inpaints_a_video_in_fragments(cn, tmp_path):
     assert made.video_length == 6
 
 
+@pytest.mark.parametrize("only_masked", [True, False])
+def test_a_masked_part_that_whole_pictures_guide_is_mentioned(cn, frames, only_masked):
+    """ControlNet crops single pictures of units only."""
+    masked = {"init_images": [picture()], "image_mask": Image.new("L", (32, 32), 255), "inpaint_full_res": only_masked}
+    said = cn.generate({}, {"enabled": True, "batch_images": frames}, **masked).comments
+    assert ("ControlNet unit 0 guides it with whole pictures" in said) is only_masked
+    single = {"enabled": True, "image": as_base64(frame_picture(1))}
+    assert "whole pictures" not in cn.generate({}, single, **masked).comments
+
+
 # ----- what goes wrong
 
 
