@@ -35,7 +35,7 @@ def draw(scene: Scene, look: str = "paper") -> np.ndarray:
 
 def draw_all(scenes: Sequence[Scene], look: str) -> np.ndarray:
     """Several shapes in one picture, the last one in front: uint8 ``(h w 3)``."""
-    picture = _ground(look, scenes[0].heading)
+    picture = _ground(look, scenes[0])
     for scene in scenes:
         picture = LOOKS[look](_Body(scene), picture)
     return (255 * picture).round().astype(np.uint8)
@@ -76,9 +76,10 @@ class _Body:
         return np.clip(0.5 - distance * self._radius, 0, 1)[..., None]
 
 
-def _ground(look: str, heading: str) -> np.ndarray:
-    colour = np.clip(np.array(GROUNDS[look]) + TINTS[heading], 0, 255)
-    return np.ones((SIDE, SIDE, 1)) * colour / 255
+def _ground(look: str, scene: Scene) -> np.ndarray:
+    colour = np.clip(np.array(GROUNDS[look]) + TINTS[scene.heading], 0, 255)
+    light = scene.light if look == "paper" else 1.0
+    return np.ones((SIDE, SIDE, 1)) * light * colour / 255
 
 
 def _over(picture: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ CLIP_FRAMES = 16
 SPEED = 1.5
 """Pixels from frame to frame."""
 MIN_RADIUS, MAX_RADIUS = 10.0, 13.0
+DIMMEST = 0.6
+"""Light on paper, at least, of 1."""
 MARGIN = 1.0
 """Pixels between a shape and the edge of the picture, at least."""
 
@@ -42,6 +44,8 @@ class Scene:
     y: float
     """Of the shape's middle, in pixels."""
     radius: float
+    light: float = 1.0
+    """On the ground, where that is paper; no caption speaks of it."""
 
     def caption(self, *, colour: bool = True, shape: bool = True, heading: bool = True) -> str:
         """What is to be said of it; the rest is left open."""
@@ -54,6 +58,7 @@ def random_scene(random: np.random.Generator, *, travel: float = 0.0, **known) -
     known.setdefault("colour", str(random.choice(list(COLOURS))))
     known.setdefault("shape", str(random.choice(SHAPES)))
     known.setdefault("heading", str(random.choice(list(HEADINGS))))
+    known.setdefault("light", random.uniform(DIMMEST, 1))
     radius = random.uniform(MIN_RADIUS, MAX_RADIUS)
     low, high = radius + MARGIN, SIDE - radius - MARGIN
     place = []

@@ -31,7 +31,7 @@ def test_a_drawn_clip_goes_straight_where_it_was_drawn_to_go(look, heading):
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_drawn_clip_keeps_its_shape_colour_and_look(look, shape):
-    scene, clip = drawn(2, look, shape=shape)
+    scene, clip = drawn(2, look, shape=shape, light=1)
     measures = ClipMeasures.of(clip)
     assert measures.hue_spread < 2
     assert measures.same_colour == 1
