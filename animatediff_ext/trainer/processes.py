@@ -19,6 +19,11 @@ T = TypeVar("T")
 _PATIENCE = timedelta(hours=2)
 """For the slowest thing that others wait for: the first look at a large set of clips, a personalised checkpoint."""
 
+_KEPT: list[dist.ProcessGroup] = []
+"""Gloo's groups, until this process ends. The last reference to one would be DistributedDataParallel's, and where that
+goes, Python's lock is held while Gloo's thread is waited for, which may be waiting for the lock to let go of what was
+broadcast last: a run then ends its work and never itself. See https://github.com/pytorch/pytorch/issues/56297."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
@@ -126,6 +131,8 @@ def processes() -> Iterator[Processes]:
         yield Processes(device=device)
         return
     _join(device)
+    if dist.get_backend() == "gloo":
+        _KEPT.append(dist.group.WORLD)
     try:
         yield Processes(rank=rank, world=world, device=device)
     finally:
