@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import get_context
 
 import torch
 
+from animatediff_ext.toy.workers import workers
 from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.run import train
@@ -32,7 +31,7 @@ def train_abreast(stage: str, config: Config, num_processes: int) -> None:
             f"{num_processes} processes cannot share a batch of {config.sample.batch}: give a number that divides it."
         )
     part = replace(config, sample=replace(config.sample, batch=batch))
-    with _pool(num_processes) as pool:
+    with workers(num_processes, torch.set_num_threads, _cores_for_each(num_processes)) as pool:
         port = _free_port()
         ranks = [pool.submit(_train, rank, num_processes, port, stage, part) for rank in range(num_processes)]
         for rank in ranks:
@@ -46,21 +45,15 @@ def beside(job: Callable[..., None], *arguments, num_processes: int) -> Iterator
         job(*arguments)
         yield
         return
-    threads = torch.get_num_threads()
-    with _pool(1, cores=_cores_for_each(2)) as pool:
+    threads, half = torch.get_num_threads(), _cores_for_each(2)
+    with workers(1, torch.set_num_threads, half) as pool:
         done = pool.submit(job, *arguments)
-        torch.set_num_threads(_cores_for_each(2))
+        torch.set_num_threads(half)
         try:
             yield
         finally:
             torch.set_num_threads(threads)
         done.result()
-
-
-def _pool(num_processes: int, cores: int | None = None) -> ProcessPoolExecutor:
-    # spawned, since a fork takes over locks of threads that it has not got
-    cores = cores or _cores_for_each(num_processes)
-    return ProcessPoolExecutor(num_processes, get_context("spawn"), torch.set_num_threads, (cores,))
 
 
 def _cores_for_each(num_processes: int) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from animatediff_ext.toy.studio import Studio
+from animatediff_ext.toy.workers import workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,7 @@ class Crew:
 
     def __enter__(self) -> Crew:
         if self._num_processes > 1:
-            # spawned, since a fork takes over locks of threads that it has not got
-            pool = ProcessPoolExecutor(
-                self._num_processes, get_context("spawn"), initializer=_begin, initargs=(self._studio.folder,)
-            )
-            self._pool = self._ended.enter_context(pool)
+            self._pool = self._ended.enter_context(workers(self._num_processes, _begin, self._studio.folder))
         return self
 
     def __exit__(

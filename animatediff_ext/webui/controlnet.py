@@ -136,7 +136,7 @@ class Guidance:
         masks = self._stage.frames(source.masks_folder, "Mask path", None)
         found = {n: one for n, one in self._pictures.items() if not one.masks and _uses_masks(self._units[n])}
         self._pictures |= {number: replace(one, masks=masks) for number, one in found.items()}
-        if not found and getattr(self._p, "image_mask", None) is None:  # those of img2img's Batch are used in any case
+        if not found and not _is_masked(self._p):  # those of img2img's Batch are used in any case
             self._p.comment("Mask path masks nothing: enable a ControlNet unit for inpainting.")
 
     def apply(self, num_frames: int) -> None:
@@ -145,7 +145,7 @@ class Guidance:
             return
         for number, found in self._pictures.items():
             found.checked(num_frames)
-            if getattr(self._p, "image_mask", None) is not None and getattr(self._p, "inpaint_full_res", False):
+            if _is_masked(self._p) and getattr(self._p, "inpaint_full_res", False):
                 self._p.comment(
                     f"Inpaint area Only masked enlarges a part of each frame, but {found.name} guides it with whole "
                     "pictures: choose Whole picture (inpaint_full_res false), or give pictures of that part alone."
@@ -232,6 +232,10 @@ def _as_unit(arg: Any, number: int):
         raise AnimateDiffError(
             f"ControlNet does not take the arguments of unit {number} ({why}): correct them."
         ) from problem
+
+
+def _is_masked(p) -> bool:
+    return getattr(p, "image_mask", None) is not None
 
 
 def _has_picture(unit) -> bool:

@@ -22,16 +22,8 @@ def proposed(current: str | None) -> str | None:
     another one does. None without any."""
     known, model = models.names(), host.loaded_model()
     names = [name for name in dict.fromkeys((current, SETTINGS["model"].default, *known)) if name in known]
-    fitting = (name for name in names if model and _fits(name, model))
+    fitting = (name for name in names if model and _entry(name, with_hash=False).get("fits_loaded_checkpoint"))
     return next(fitting, names[0] if names else None)
-
-
-def _fits(name: str, model) -> bool:
-    try:
-        known = describe(models.find(name))
-    except (AnimateDiffError, *EXPECTED, OSError):
-        return False
-    return known.is_motion_module and not misfit(host.unet_of(model), known.config)
 
 
 def _entry(name: str, *, with_hash: bool) -> dict[str, Any]:

@@ -52,12 +52,11 @@ def deliver(generation: Generation, processed: Processed) -> None:
     p = generation.p
     if not videos and (shared.state.interrupted or shared.state.stopping_generation):
         p.comment("AnimateDiff was interrupted before the first step, so there is nothing to show.")
-    info: dict[str, Any] = {}  # in the answer's info alone: infotexts were made before
-    if videos:
-        info = _show(generation, processed, videos)
+    info = _show(generation, processed, videos) if videos else {}
     processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # it had those of before
     if p.is_api and p.comments:  # the page shows them below the gallery; the API has no place
         info[COMMENTS_KEY] = list(p.comments)
+    # in the answer's info alone: infotexts were made before
     processed.extra_generation_params = {**processed.extra_generation_params, **info}
     playing.tell(processed)
 

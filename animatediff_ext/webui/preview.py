@@ -9,6 +9,7 @@ from itertools import takewhile
 from animatediff_ext.params import from_api
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.travel import Travel, travel_of
+from animatediff_ext.webui.status_line import status_line
 
 DEPENDS_ON = ("video_length", "fps", "closed_loop", "batch_size", "old_numerics")
 """The settings that decide which frame a key stands for."""
@@ -31,12 +32,12 @@ def drawn(*values) -> str:
     try:
         animation = from_api({name: value for name, value in given.items() if value is not None})[0].resolved()
         if animation.num_frames > MOST_FRAMES_READ:
-            return _line(f"{animation.num_frames} frames are too many to be drawn.")
+            return status_line(f"{animation.num_frames} frames are too many to be drawn.")
         travels = [travel_of(prompt or "", animation) for prompt in prompts]
     except SettingsError as problem:
-        return _line(str(problem))
+        return status_line(str(problem))
     parts = [_chart(travel) for travel in travels if travel.travels]
-    notes = [_line(note) for travel in travels for note in travel.notes]
+    notes = [status_line(note) for travel in travels for note in travel.notes]
     return "".join([*parts, *notes]) or HINT
 
 
@@ -75,7 +76,3 @@ def _in_common(several: Sequence[Sequence[str]]) -> int:
 def _cell(frame: int, share: float) -> str:
     title = f"frame {frame}: {share:.0%}"
     return f"<td title='{title}' style='background: rgba(64, 128, 255, {share:.3f})'></td>"
-
-
-def _line(text: str) -> str:
-    return f"<p class='animatediff-status animatediff-problem'>⚠ {html.escape(text)}</p>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 import gradio as gr
@@ -17,6 +16,7 @@ from animatediff_ext.webui.arguments import page_fields
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 from animatediff_ext.webui.gradio_versions import in_the_page
 from animatediff_ext.webui.infotext import FromInfotext
+from animatediff_ext.webui.status_line import status_line
 
 
 class Accordion:
@@ -222,18 +222,16 @@ def _status_with_hash(name: str | None) -> str:
 def _status(name: str | None, with_hash: bool = False) -> str:
     """One line on a motion module: its family, its hash, and whether it fits the checkpoint that is loaded."""
     if not name:
-        return _line(
-            f"No motion module in {models.folders()[0]}: get one below, or put one there and press 🔄.", good=False
-        )
+        return status_line(f"No motion module in {models.folders()[0]}: get one below, or put one there and press 🔄.")
     try:
         path = models.find(name)
         known = describe(path)
         model = host.loaded_model()
         problem = misfit(host.unet_of(model), known.config) if model and known.is_motion_module else None
     except (AnimateDiffError, *EXPECTED) as problem:
-        return _line(str(problem), good=False)
+        return status_line(str(problem))
     if not known.is_motion_module:
-        return _line(f"This is {known.title}. {known.fits}", good=False)
+        return status_line(f"This is {known.title}. {known.fits}")
     parts = [known.title, f"for {known.base}"]
     digest = models.short_hash(name, path) if with_hash else None
     if digest:
@@ -242,9 +240,4 @@ def _status(name: str | None, with_hash: bool = False) -> str:
         parts.append("fits the loaded checkpoint")
     if known.config.family.sampler_hint:
         parts.append(f"use {known.config.family.sampler_hint}")
-    return _line(problem or " · ".join(parts), good=not problem)
-
-
-def _line(text: str, *, good: bool) -> str:
-    mark, kind = ("✓", "") if good else ("⚠", " animatediff-problem")
-    return f"<p class='animatediff-status{kind}'>{mark} {html.escape(text)}</p>"
+    return status_line(problem or " · ".join(parts), good=not problem)
