@@ -87,8 +87,9 @@ def check_positions(animation: Animation, known: int, whose: str) -> None:
     length = min(animation.context.length, animation.num_frames)
     if length > known and animation.motion.positions == "refuse":
         raise SettingsError(
-            f"Context batch size is {animation.context.length}, but {whose} knows {known} positions: set it to at most "
-            f"{known}, or choose stretch, interpolate or cap under Beyond the position table (motion_positions)."
+            f"Context batch size is {animation.context.length}, but {whose} takes at most {known} frames together: set it to "
+            f"at most {known}, or choose stretch, interpolate or cap under Contexts longer than the module's maximum "
+            "(motion_positions)."
         )
 
 

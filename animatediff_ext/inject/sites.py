@@ -49,10 +49,20 @@ def misfit(unet: nn.Module, config: MotionConfig) -> str | None:
     there = {name: channels for name, channels in there.items() if name not in optional}
     if there == wanted:
         return None
+    made_for, given = _KINDS.get(_shape(wanted)), _KINDS.get(_shape(there))
+    if made_for and given and made_for != given:
+        return (
+            f"The motion module ({config.family.title}) was made for {made_for}, but the loaded checkpoint is of "
+            f"{given}: choose a motion module for {given}, or a checkpoint of {made_for}."
+        )
     return (
         f"The motion module ({config.family.title}) was made for {_shape(wanted)}, but the loaded checkpoint's UNet "
         f"has {_shape(there)}: choose a motion module for this checkpoint, or a checkpoint for {config.family.base}."
     )
+
+
+_KINDS = {"4 levels of 320, 640, 1280 channels": "SD 1.5", "3 levels of 320, 640, 1280 channels": "SDXL"}
+"""Of UNets that motion modules are published for, by their shape."""
 
 
 def _shape(sites: dict[str, int]) -> str:

@@ -31,7 +31,7 @@ class Animation(Checked):
     enabled: bool = setting(
         False,
         api="enable",
-        meaning="whether to animate at all",
+        meaning="whether to animate",
         kind=bool,
         label="Enable AnimateDiff",
         elem_id="enable",
@@ -39,7 +39,7 @@ class Animation(Checked):
     num_frames: int = setting(
         0,
         api="video_length",
-        meaning="of the clip; 0 is one context, or as many as img2img got pictures",
+        info="0: one context, or as many as there are pictures in img2img or for ControlNet",
         unit="frames",
         kind=int,
         label="Number of frames",
@@ -55,7 +55,7 @@ class Animation(Checked):
         label="Prompt blend",
         elem_id="prompt-blend",
         choices=("slerp", "lerp"),
-        info="between two keys of a prompt that travels: slerp along the arc of every token, lerp along the line",
+        info="between two keys of a travelling prompt: slerp along the arc of every token, lerp along the line",
     )
     old_numerics: bool = setting(
         False,
@@ -64,7 +64,7 @@ class Animation(Checked):
         kind=bool,
         label="Old numerics",
         elem_id="old-numerics",
-        info="windows and prompt travel of sd-webui-animatediff, to make one of its videos again",
+        info="windows and prompt travel as sd-webui-animatediff computed them, to reproduce one of its videos",
     )
     context: Context = Context()
     output: Output = Output()

@@ -14,7 +14,7 @@ class Context(Checked):
     length: int = setting(
         16,
         api="batch_size",
-        meaning="frames that the motion module sees together",
+        info="frames that the motion module sees together: 16 for most, 8 for HotshotXL; fewer need less VRAM",
         unit="frames",
         kind=int,
         label="Context batch size",
@@ -47,8 +47,8 @@ class Context(Checked):
     closed_loop: str = setting(
         "R-P",
         api="closed_loop",
-        info="does the end lead back to the beginning? N: no; R-P: the motion does; R+P: the prompts do, too; A: both, "
-        "more firmly, and a clip of one context plays back",
+        info="N: no loop, for a story; R-P: the motion loops; R+P: prompts loop, too; A: both, with one more context over "
+        "the seam. With one context only A loops: frames play forwards, then back",
         kind=str,
         label="Closed loop",
         elem_id="closed-loop",
@@ -64,7 +64,7 @@ class Context(Checked):
         label="Context schedule",
         elem_id="context-schedule",
         choices=("uniform", "static", "looped"),
-        info="uniform: windows move from step to step, and join the ends unless Closed loop is N; static: they stay; "
+        info="uniform: contexts move from step to step, and join the ends unless Closed loop is N; static: they stay; "
         "looped: they always join the ends",
     )
     weights: str = setting(
@@ -75,7 +75,7 @@ class Context(Checked):
         label="Context weights",
         elem_id="context-weights",
         choices=("pyramid", "linear", "flat"),
-        info="how overlapping windows are blended",
+        info="how overlapping contexts are blended",
     )
     long_clips: str = setting(
         "auto",

@@ -14,7 +14,8 @@ class FreeInit(Checked):
     enabled: bool = setting(
         False,
         api="freeinit_enable",
-        meaning="sample several times, each time from noise whose slow part comes from the last result",
+        info="samples several times, each time from noise whose low frequencies come from the previous result: steadier, "
+        "slower",
         kind=bool,
         label="Enable FreeInit",
         elem_id="freeinit-enable",
@@ -76,7 +77,7 @@ class FreeInit(Checked):
         kind=bool,
         label="Coarse to fine",
         elem_id="freeinit-coarse",
-        info="earlier iterations take fewer steps: two thirds of the time at three iterations",
+        info="earlier iterations take fewer steps: three iterations take two thirds of the time",
     )
 
     def steps_of(self, iteration: int, num_steps: int) -> int:

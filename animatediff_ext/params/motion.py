@@ -22,7 +22,7 @@ class Motion(Checked):
         number=True,
         label="Motion effect",
         elem_id="motion-effect",
-        info="1 is as trained, 0 makes stills, more exaggerates; over frames such as 0: 0.2, 8 smooth: 1, 100%: 0.5",
+        info="1: as trained, 0: unrelated images, more exaggerates; over frames such as 0: 0.2, 8 smooth: 1, 100%: 0.5",
     )
     effect_steps: str = setting(
         "1",
@@ -32,7 +32,7 @@ class Motion(Checked):
         number=True,
         label="Effect over sampling",
         elem_id="motion-effect-steps",
-        info="a factor for the effect by the share of steps that are done, for example 0%: 1, 50% step: 1, 80%: 0",
+        info="a factor for the effect by the fraction of steps done, for example 0%: 1, 50% step: 1, 80%: 0",
     )
     scale: str = setting(
         "1",
@@ -64,7 +64,7 @@ class Motion(Checked):
         minimum=0,
         maximum=1,
         slider=(0, 1, 0.05),
-        info="at this share of the steps; frames are stills before it",
+        info="at this fraction of the steps; before it frames are unrelated images",
     )
     end: float = setting(
         1.0,
@@ -77,18 +77,18 @@ class Motion(Checked):
         minimum=0,
         maximum=1,
         slider=(0, 1, 0.05),
-        info="at this share of the steps; frames are stills behind it",
+        info="at this fraction of the steps; after it the module is out, and details of frames may drift apart",
     )
     positions: str = setting(
         "refuse",
         api="motion_positions",
         own_infotext=True,
         kind=str,
-        label="Beyond the position table",
+        label="Contexts longer than the module's maximum",
         elem_id="motion-positions",
         choices=("refuse", "stretch", "interpolate", "cap"),
-        info="for a context of more frames than the motion module knows: spread its positions over them, or repeat the "
-        "last",
+        info="where Context batch size is larger than the motion module was trained for: stretch or interpolate its "
+        "positions over all frames, or repeat (cap) the last",
     )
     second_module: str = setting(
         "",
@@ -102,10 +102,10 @@ class Motion(Checked):
     second_share: float = setting(
         0.5,
         api="second_model_share",
-        meaning="0: the first module alone; 1: the second alone",
+        info="0: the first module alone; 1: the second alone",
         own_infotext=True,
         kind=float,
-        label="Share of the second",
+        label="Weight of the second module",
         elem_id="second-model-share",
         minimum=0,
         maximum=1,
@@ -126,5 +126,5 @@ class Motion(Checked):
         super().__post_init__()
         if self.start > self.end:
             raise SettingsError(
-                f"Motion is to be from {self.start:g} until {self.end:g} of the steps: give an end behind the start."
+                f"Motion is to be from {self.start:g} until {self.end:g} of the steps: the end must not be before the start."
             )

@@ -20,14 +20,14 @@ class Noise(Checked):
         elem_id="noise-kind",
         choices=("independent", "shared", "mixed", "repeated", "FreeNoise"),
         info="independent: of each frame's own seed; repeated and FreeNoise: of the first context, again and again, "
-        "which keeps long clips of one kind; mixed: partly the same for all; shared: the same for all",
+        "which keeps long clips consistent; mixed: partly the same for all; shared: the same for all",
     )
     share: float = setting(
         0.5,
         api="noise_share",
         own_infotext=True,
         kind=float,
-        label="Share of noise in common",
+        label="Fraction of shared noise",
         elem_id="noise-share",
         minimum=0,
         maximum=1,

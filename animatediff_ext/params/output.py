@@ -21,7 +21,7 @@ class Output(Checked):
     fps: float = setting(
         8,
         api="fps",
-        meaning="how fast files play",
+        info="frames per second of the files",
         unit="frames per second",
         kind=float,
         label="FPS",
@@ -33,7 +33,7 @@ class Output(Checked):
     loop_count: int = setting(
         0,
         api="loop_number",
-        meaning="how often a GIF or WebP plays; 0 is for ever",
+        info="plays of a GIF or WEBP; 0: for ever",
         unit="times",
         kind=int,
         label="Display loop number",
@@ -55,7 +55,7 @@ class Output(Checked):
     interpolation: str = setting(
         "Off",
         api="interp",
-        meaning="motion interpolation of the files: more frames in the same time",
+        info="FFmpeg: more frames in the same time, so that motion is smoother",
         kind=str,
         label="Frame Interpolation",
         elem_id="interp-choice",
@@ -66,7 +66,7 @@ class Output(Checked):
     interpolation_factor: int = setting(
         10,
         api="interp_x",
-        meaning="how many times the FPS, with interpolation",
+        info="how many times the FPS: 3 makes 24 of 8; GIFs show at most 50 a second",
         kind=int,
         label="Interp X",
         elem_id="interp-x",
@@ -77,7 +77,7 @@ class Output(Checked):
     request_id: str = setting(
         "",
         api="request_id",
-        meaning="put behind the names of files; of letters, digits, points, hyphens and underscores",
+        meaning="appended to the names of files; of letters, digits, points, hyphens and underscores",
         kind=str,
         infotext=True,
     )
@@ -86,7 +86,7 @@ class Output(Checked):
         api="gif_max_mb",
         unit="MB of a million bytes",
         kind=float,
-        label="GIF up to MB",
+        label="Largest GIF (MB)",
         elem_id="gif-max-mb",
         minimum=0,
         maximum=1000,
@@ -97,11 +97,11 @@ class Output(Checked):
         api="gif_max_width",
         unit="pixels",
         kind=int,
-        label="GIF up to width",
+        label="Widest GIF (pixels)",
         elem_id="gif-max-width",
         minimum=0,
         maximum=65_535,
-        info="in pixels; 0: any width",
+        info="0: any width",
     )
 
     def __post_init__(self):

@@ -22,8 +22,8 @@ class Source(Checked):
     frames_folder: str = setting(
         "",
         api="video_path",
-        info="a folder of frames on the server, or a video there; wins over a video source; both guide ControlNet, and "
-        "change nothing without a unit of it",
+        info="a folder of frames on the server, or a video there; overrides Video source; both guide ControlNet's units "
+        "that have no picture, and change nothing without one",
         kind=str,
         label="Video path",
         elem_id="video-path",

@@ -37,9 +37,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="any option, also of docs/arguments.md, such as closed_loop=N; may come several times",
     )
-    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="options; the command line goes before them")
     parser.add_argument(
-        "--jobs", type=Path, metavar="FILE.jsonl", help="many jobs: each line has options that go before all others"
+        "--config", type=Path, metavar="FILE.toml", help="options, which those of the command line override"
+    )
+    parser.add_argument(
+        "--jobs", type=Path, metavar="FILE.jsonl", help="many jobs: the options of each line override all others"
     )
     parser.set_defaults(run=_generate)
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import torch
-
 from animatediff_ext.formats import FormatError
-from animatediff_ext.inject import MisfitError, RowLayoutError
+from animatediff_ext.inject import MisfitError, RowLayoutError, is_out_of_memory
 from animatediff_ext.media import MediaError
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.error import SpatialModelError
 
 _SENTENCES = (FormatError, MediaError, MisfitError, RowLayoutError, SettingsError, SpatialModelError)
 """Their messages say what to do."""
-_OUT_OF_MEMORY = "can't allocate memory"
-"""torch has no error of its own for main memory (c10/core/impl/alloc_cpu.cpp)."""
 
 
 def sentence_of(error: Exception) -> str | None:
     """What to tell the user; None for a mistake of ours, which is to be raised."""
     if isinstance(error, _SENTENCES):
         return str(error)
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _OUT_OF_MEMORY in str(error):
+    if is_out_of_memory(error):
         return (
             "There is not enough memory: give --low-memory, a smaller --size, fewer frames at once (--set batch_size), "
             "or --dtype float16."

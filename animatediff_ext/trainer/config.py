@@ -113,7 +113,7 @@ class Sample(Checked):
         "WIDTHxHEIGHTxFRAMES; a clip goes into the one that fits its shape and length",
         kind=list,
     )
-    stride: int = option(4, "every how manieth frame of a clip is taken", minimum=1)
+    stride: int = option(4, "take every Nth frame of a video", minimum=1)
     fps: float = option(0.0, "take frames at this rate, by their times; 0: use the stride", minimum=0, maximum=1000)
     starts: int = option(0, "different first frames of each clip; 0: any. A cache needs a number, such as 4", minimum=0)
     flip: bool = option(True, "mirror half of the clips, except where the caption names a direction")

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from animatediff_ext.inject import is_out_of_memory
 from animatediff_ext.trainer.base import amp_dtype, load_base
 from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.config_file import as_text, flat_values
@@ -214,8 +215,7 @@ def _out_of_memory_said() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        words = str(error).lower()
-        if isinstance(error, RuntimeError) and "out of memory" not in words and "can't allocate memory" not in words:
+        if not is_out_of_memory(error):
             raise
         raise TrainError(
             "Out of memory. In this order, set precision.gradient_checkpointing to true, precision.amp to bf16 (fp16 "

@@ -4,7 +4,7 @@
     0: asleep                   what the prompt is at this frame
     50% smooth: (yawning:0→1.2) a key may be a frame, a share of the clip or a time (1.5s), and say how it goes on
     12:awake
-    soft light                  lines after the last key stand behind every prompt
+    soft light                  lines after the last key are put after every prompt
 
 The grammar of sd-webui-animatediff (frame, colon, blank, text) is a part of this one.
 """
@@ -87,7 +87,7 @@ def taken_apart(prompt: str, *, num_frames: int, fps: float) -> TravelText:
             keys[key.at] = key
             continue
         if key:
-            notes.append(f"Line {number} ({_short(line)}) is a key, but stands behind a line that is none: move it up.")
+            notes.append(f"Line {number} ({_short(line)}) is a key, but comes after a line that is none: move it up.")
         elif _ALMOST.match(line) and "\n" in prompt.strip():
             notes.append(f"Line {number} ({_short(line)}) looks like a key, but is none: write it as 12: text.")
         if _RAMP.search(line):

@@ -168,7 +168,7 @@ def _taken_apart(value: Any, name: str) -> tuple[str | Sequence, str, Any]:
         kind, colon, rest = line.partition(":")
         if not colon or kind not in ("mask", "keyframe"):
             raise AnimateDiffError(
-                f"batch_images of {name} has the line {line!r}: lines behind the path begin with mask: or keyframe:."
+                f"batch_images of {name} has the line {line!r}: lines after the path begin with mask: or keyframe:."
             )
         found[kind] = rest.strip()
     return path, found.get("mask", ""), found.get("keyframe")

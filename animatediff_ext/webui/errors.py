@@ -14,6 +14,12 @@ from animatediff_ext.setting import SettingsError
 
 EXPECTED = (FormatError, MediaError, MisfitError, RowLayoutError, SettingsError)
 """What a user can meet; each message is a sentence that says what to do."""
+NOT_ENOUGH_MEMORY = (
+    "There is not enough memory for this animation. In this order: switch off Batch cond/uncond in the settings, set "
+    "Long clips to windows, lower Context batch size, take a smaller picture or no Hires. fix, start the WebUI with "
+    "--medvram."
+)
+"""What costs the user least comes first; the API answers with HTTP 503, since another time it may be enough."""
 
 
 class AnimateDiffError(HTTPException):
@@ -23,8 +29,8 @@ class AnimateDiffError(HTTPException):
     trace of an `HTTPException`, which is for mistakes of a caller and not of ours.
     """
 
-    def __init__(self, message: str):
-        super().__init__(status_code=422, detail=message)
+    def __init__(self, message: str, status_code: int = 422):
+        super().__init__(status_code=status_code, detail=message)
 
     def __str__(self) -> str:
         return self.detail

@@ -19,7 +19,7 @@ from modules.processing import Processed, StableDiffusionProcessing, StableDiffu
 
 from animatediff_ext.animate import Session, advice_for, blend_of, check_motion
 from animatediff_ext.infotext import entries
-from animatediff_ext.inject import frame_major
+from animatediff_ext.inject import frame_major, is_out_of_memory
 from animatediff_ext.inject.attach import Blend, Call
 from animatediff_ext.media import check_formats
 from animatediff_ext.params import Animation
@@ -38,7 +38,7 @@ from animatediff_ext.webui import (
 from animatediff_ext.webui.argument_object import ShownArgument
 from animatediff_ext.webui.control_hints import hints_cut
 from animatediff_ext.webui.controlnet import Guidance
-from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError, mistakes_said
+from animatediff_ext.webui.errors import EXPECTED, NOT_ENOUGH_MEMORY, AnimateDiffError, mistakes_said
 from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.folders import without_folders
 from animatediff_ext.webui.frame_masks import FrameMasks
@@ -101,7 +101,9 @@ def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generatio
     for warning in warnings:
         p.comment(warning)
     if getattr(p, "txt2img_upscale", False):
-        p.comment("AnimateDiff leaves the upscaling of a single picture to the WebUI.")
+        p.comment(
+            "✨ upscales a single image, so AnimateDiff was not used: for a larger video, tick Hires. fix and generate again."
+        )
         return None
     if host.rival():
         raise AnimateDiffError(
@@ -199,6 +201,8 @@ def _fail(p, problem: Exception) -> None:
 
 
 def _for_user(problem: Exception, p) -> Exception:
+    if is_out_of_memory(problem):
+        return AnimateDiffError(NOT_ENOUGH_MEMORY, status_code=503)
     if not isinstance(problem, (AnimateDiffError, *EXPECTED)):
         return problem
     return AnimateDiffError(without_folders(str(problem), p.outpath_samples) if p.is_api else str(problem))

@@ -1,4 +1,4 @@
-"""*Get motion modules*: the list of known files in the accordion, and a button that fetches one of them.
+"""*Download motion modules*: the list of known files in the accordion, and a button that fetches one of them.
 
 The download runs in a thread of its own, and goes on when the page is closed. While it runs the page asks for news:
 each answer changes the line under the button, and that change asks again. So nothing depends on gradio's queue.
@@ -90,7 +90,7 @@ class Getting:
         try:
             self._news = _ended(file, fetch(file, folder, progress))
         except _Stopped:
-            self._news = f"⚠ {file.file_name}: stopped. What has arrived is kept, and Get goes on from there."
+            self._news = f"⚠ {file.file_name}: stopped. What has arrived is kept, and Download goes on from there."
         except HubError as problem:
             self._news = f"⚠ {problem}"
         except Exception as problem:  # of a thread nobody hears
@@ -129,17 +129,17 @@ def section(prefix: str, refresh: Callable[..., Sequence[Any]], inputs: list, ou
         # The answer to the last question is the line that is shown already, so that nobody asks again.
         return answer(*values)
 
-    with gr.Accordion("Get motion modules", open=False, elem_id=f"{prefix}get"):
+    with gr.Accordion("Download motion modules", open=False, elem_id=f"{prefix}get"):
         table = gr.HTML(_table(), elem_id=f"{prefix}get-list")
         with gr.Row():
             chosen = gr.Dropdown(
                 choices=[file.file_name for file in KNOWN],
                 value=KNOWN[0].file_name,
-                label="File to get",
+                label="File",
                 info="it comes from the Hugging Face Hub, is checked, and is put into its folder",
                 elem_id=f"{prefix}get-file",
             )
-            button = gr.Button("Get", elem_id=f"{prefix}get-button")
+            button = gr.Button("Download", elem_id=f"{prefix}get-button")
             stop = gr.Button("Stop", elem_id=f"{prefix}get-stop")
         line = gr.HTML(_line(GETTING.is_running), elem_id=f"{prefix}get-news")
     how = {"queue": False, "show_progress": False}
@@ -163,7 +163,7 @@ def _table() -> str:
             here = "✓" if file.file_name in present else ""
             cells = (here, file.file_name, f"{file.family}, {file.base}", readable(file.size_bytes), file.use)
             rows.append(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>")
-    heads = "".join(f"<th scope='col'>{head}</th>" for head in ("Here", "File", "Family", "Size", "What for"))
+    heads = "".join(f"<th scope='col'>{head}</th>" for head in ("Installed", "File", "Family", "Size", "Use"))
     return (
         "<div class='animatediff-known'><table><thead><tr>"
         f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"

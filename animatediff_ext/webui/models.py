@@ -67,7 +67,7 @@ def find(name: str) -> Path:
     known = names()
     published = known_by_file_name(name)
     get = (
-        "open *Get motion modules* in the page, or run python -m animatediff_ext models get "
+        "open *Download motion modules* in the page, or run python -m animatediff_ext models get "
         f"{published.file_name if published else 'mm_sd15_v3.safetensors'}"
     )
     if not known:

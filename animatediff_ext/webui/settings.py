@@ -67,7 +67,7 @@ def _encoders() -> None:
         "animatediff_optimize_gif_gifsicle", False, "Optimize GIFs as gifsicle does, reduces file size", gr.Checkbox
     ).info(
         "one palette for the whole GIF, which is what gifsicle makes of them; only what changes from frame to frame is "
-        "stored in any case, and gifsicle itself is not needed. For a size that fits, see GIF up to MB"
+        "stored in any case, and gifsicle itself is not needed. For a size that fits, see Largest GIF"
     )
     _add("animatediff_mp4_codec", "h264", "MP4 codec", gr.Dropdown, {"choices": list(TUNES)}).info(
         "h264 plays everywhere; h265 and av1 make smaller files, and some builds of PyAV lack them"

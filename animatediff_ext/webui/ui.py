@@ -55,14 +55,16 @@ class Accordion:
             self._radio("closed_loop")
             self._slider("batch_size")
         self._checks("format")
-        with gr.Accordion("Clips longer than a context", open=False):
+        with gr.Accordion("Long videos", open=False):
             with gr.Row():
                 self._number("stride")
                 self._number("overlap")
             with gr.Row():
                 self._dropdown("context_schedule")
                 self._dropdown("context_weights")
+            with gr.Row():
                 self._dropdown("long_clips")
+                self._dropdown("motion_positions")
             self._checkbox("old_numerics")
         with gr.Accordion("Prompt travel", open=False):
             self._dropdown("prompt_blend")
@@ -74,9 +76,7 @@ class Accordion:
             with gr.Row():
                 self._slider("motion_start")
                 self._slider("motion_end")
-            with gr.Row():
-                self._text("motion_blocks")
-                self._dropdown("motion_positions")
+            self._text("motion_blocks")
         with gr.Accordion("Motion LoRAs and a second motion module", open=False):
             self._text("motion_loras", lines=2)
             with gr.Row():
@@ -91,7 +91,7 @@ class Accordion:
             for name in ("freeinit_ds", "freeinit_dt", "freeinit_iters"):
                 self._slider(name)
             self._checkbox("freeinit_coarse")
-        with gr.Accordion("More frames", open=False), gr.Row():
+        with gr.Accordion("Frame interpolation (smoother motion)", open=False), gr.Row():
             self._radio("interp")
             self._number("interp_x")
         with gr.Accordion("Smaller GIFs", open=False), gr.Row():
@@ -103,7 +103,7 @@ class Accordion:
             self._text("video_path")
             self._text("mask_path", visible=False)
         if is_img2img:
-            with gr.Accordion("I2V Traditional", open=False):
+            with gr.Accordion("Image to video", open=False):
                 with gr.Row():
                     for name in ("latent_power", "latent_scale", "latent_power_last", "latent_scale_last"):
                         self._slider(name)
@@ -222,7 +222,9 @@ def _status_with_hash(name: str | None) -> str:
 def _status(name: str | None, with_hash: bool = False) -> str:
     """One line on a motion module: its family, its hash, and whether it fits the checkpoint that is loaded."""
     if not name:
-        return status_line(f"No motion module in {models.folders()[0]}: get one below, or put one there and press 🔄.")
+        return status_line(
+            f"No motion module in {models.folders()[0]}: download one below, under Download motion modules, or put one there and press 🔄."
+        )
     try:
         path = models.find(name)
         known = describe(path)

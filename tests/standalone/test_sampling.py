@@ -227,7 +227,10 @@ def test_nothing_stays_attached_also_after_a_stop(family, loaded):
         ({"sampler": "PLMS"}, r"^The sampler is 'PLMS': choose from DDIM, Euler, .*LCM.$"),
         ({"sampler": "LCM", "num_steps": 51}, r"^The sampler LCM cannot take 51 steps: give fewer.$"),
         ({"num_steps": 1000}, r"^The sampler DDIM cannot take 1000 steps: give fewer.$"),
-        ({"animation": clip(20, length=20)}, r"^Context batch size is 20, but the motion module .* knows 16 positions"),
+        (
+            {"animation": clip(20, length=20)},
+            r"^Context batch size is 20, but the motion module .* takes at most 16 frames",
+        ),
     ],
 )
 def test_what_cannot_be_says_so(changed, sentence, loaded):

@@ -540,4 +540,4 @@ def test_a_context_beyond_a_sparsectrls_positions_is_refused(cn, sparse):
             cn.extension.PlugableSparseCtrlModel.weights[name] = cn.extension.PlugableSparseCtrlModel.weights[name][
                 :, :3
             ]
-    assert "SparseCtrl knows 3 positions" in cn.sentence({}, unit)
+    assert "SparseCtrl takes at most 3 frames together" in cn.sentence({}, unit)

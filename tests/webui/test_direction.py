@@ -63,7 +63,7 @@ def test_motion_from_the_end_on_is_none(host, stills):
         ({"motion_loras": "zoom = 1"}, r"There is no LoRA 'zoom' \(motion_loras\)"),
         ({"second_model": "none.safetensors"}, r"'none.safetensors' was not found"),
         ({"second_model": "v1.safetensors"}, r"AnimateDiff v2 and AnimateDiff v1 cannot be blended"),
-        ({"batch_size": 40, "video_length": 40}, r"knows 32 positions: set it to at most 32, or choose"),
+        ({"batch_size": 40, "video_length": 40}, r"takes at most 32 frames together: set it to at most 32, or choose"),
     ],
 )
 def test_what_cannot_be_is_said(host, animation, words):

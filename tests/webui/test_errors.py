@@ -1,6 +1,7 @@
 """A problem stops the generation with one sentence: ``AnimateDiffError``, which the API answers with 422."""
 
 import pytest
+import torch
 
 from animatediff_ext.media import MediaError
 from tests.webui.host import as_base64, picture
@@ -9,11 +10,11 @@ from tests.webui.test_generation import HIRES, at_step, script
 pytestmark = pytest.mark.usefixtures("unchanged")
 
 
-def sentence(host, animation=None, **request) -> str:
+def sentence(host, animation=None, status: int = 422, **request) -> str:
     """What the page prints and the API answers."""
     with pytest.raises(host.error) as problem:
         host.generate(animation, **request)
-    assert problem.value.status_code == 422
+    assert problem.value.status_code == status
     assert problem.value.detail == str(problem.value)
     assert "\n" not in problem.value.detail
     assert problem.value.detail[-1] == "."
@@ -33,7 +34,7 @@ def sentence(host, animation=None, **request) -> str:
         ({"model": "other layout.safetensors"}, "was made for 2 levels of 32, 64 channels"),
         ({"video_length": -1}, "at least 0"),
         ({"fps": 0}, "FPS"),
-        ({"batch_size": 64, "video_length": 64}, "knows 32 positions"),
+        ({"batch_size": 64, "video_length": 64}, "takes at most 32 frames together"),
         ({"overlap": 16}, "at most 15"),
         ({"format": ["AVI"]}, "AVI"),
         ({"closed_loop": "Z"}, "R-P"),
@@ -165,6 +166,17 @@ def test_another_extension_that_drops_rows(host):
 
     at_step(host, 0, drop)
     assert "not whole clips of 4 frames" in sentence(host, {})
+
+
+def test_too_little_memory_says_what_to_do_in_which_order(host):
+    def full(*_args):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    hook = host.unet.out.register_forward_pre_hook(full)
+    words = sentence(host, {}, status=503)
+    hook.remove()
+    order = ("Batch cond/uncond", "Long clips", "Context batch size", "Hires. fix", "--medvram")
+    assert sorted(order, key=words.index) == list(order)
 
 
 def test_a_mistake_of_ours_in_a_callback_is_not_swallowed(host, monkeypatch):

@@ -1,4 +1,4 @@
-"""*Get motion modules*: the list in the accordion, and the download behind its button."""
+"""*Download motion modules*: the list in the accordion, and the download behind its button."""
 
 import threading
 from dataclasses import replace
@@ -91,7 +91,7 @@ def test_a_problem_is_said_in_the_line(get_models, hub, known, tmp_path):  # noq
 
 
 def test_a_missing_module_points_to_the_list_and_the_command(host, get_models, tmp_path, motion_modules):
-    with pytest.raises(host.error, match=r"Get motion modules.*models get mm_sd15_v3\.safetensors"):
+    with pytest.raises(host.error, match=r"Download motion modules.*models get mm_sd15_v3\.safetensors"):
         host.generate({"model": "whatever.safetensors"})
     host.opts.data["animatediff_model_path"] = str(motion_modules)
     with pytest.raises(host.error, match=r"choose from .*v2.* models get v3_sd15_mm\.ckpt"):
