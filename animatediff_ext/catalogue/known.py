@@ -253,7 +253,7 @@ KNOWN: tuple[KnownFile, ...] = (
         family="v3",
         size_bytes=102_000_000,
         sha256="fd2d8e26480f6ab013c1e6af86fdf1dedbb1ed5baf850ccd5f365f39d6c3472c",
-        use="draws the picture closer to the videos that v3 learned from",
+        use="optional: pulls frames towards the look of the videos that v3 learned from",
     ),
     KnownFile(
         repo=LCM,
@@ -271,7 +271,7 @@ KNOWN: tuple[KnownFile, ...] = (
         family="v3",
         size_bytes=994_000_000,
         sha256="2d07d75bd0395fd419477395305b34d4cd23b5d3e7ad5896d73b7fdfe49594d2",
-        use="pictures that some frames should be, for ControlNet, in float16",
+        use="images for chosen frames to match, for ControlNet, in float16",
     ),
     KnownFile(
         repo=OFFICIAL,
@@ -280,7 +280,7 @@ KNOWN: tuple[KnownFile, ...] = (
         family="v3",
         size_bytes=1_988_040_333,
         sha256="c93f27a3cd15edf99bbddf4522509f2e831f515cc7db9c820d955037ddafbe45",
-        use="pictures that some frames should be, for ControlNet, as published",
+        use="images for chosen frames to match, for ControlNet, as published",
     ),
     KnownFile(
         repo=HALVED,
@@ -289,7 +289,7 @@ KNOWN: tuple[KnownFile, ...] = (
         family="v3",
         size_bytes=996_000_000,
         sha256="8e6451a0f0d1430684e6b895ba13adf147946e553ad568038a4621dfaca1d52b",
-        use="sketches that some frames should follow, for ControlNet, in float16",
+        use="sketches for chosen frames to follow, for ControlNet, in float16",
     ),
     KnownFile(
         repo=OFFICIAL,
@@ -298,7 +298,7 @@ KNOWN: tuple[KnownFile, ...] = (
         family="v3",
         size_bytes=1_992_335_697,
         sha256="148399d3267e104bee1b1171100af0ad7e125c4f99aacada21342d778eaf3896",
-        use="sketches that some frames should follow, for ControlNet, as published",
+        use="sketches for chosen frames to follow, for ControlNet, as published",
     ),
 )
 

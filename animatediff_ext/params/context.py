@@ -47,8 +47,8 @@ class Context(Checked):
     closed_loop: str = setting(
         "R-P",
         api="closed_loop",
-        info="N: no loop, for a story; R-P: the motion loops; R+P: prompts loop, too; A: both, with one more context over "
-        "the seam. With one context only A loops: frames play forwards, then back",
+        info="N: no loop, for a story; R-P: the motion loops; R+P: prompts loop, too; A: both, with one more context "
+        "over the seam. With one context only A loops: frames play forwards, then back",
         kind=str,
         label="Closed loop",
         elem_id="closed-loop",

@@ -14,8 +14,8 @@ class FreeInit(Checked):
     enabled: bool = setting(
         False,
         api="freeinit_enable",
-        info="samples several times, each time from noise whose low frequencies come from the previous result: steadier, "
-        "slower",
+        info="samples several times, each time from noise whose low frequencies come from the previous result: "
+        "steadier, slower",
         kind=bool,
         label="Enable FreeInit",
         elem_id="freeinit-enable",

@@ -126,5 +126,6 @@ class Motion(Checked):
         super().__post_init__()
         if self.start > self.end:
             raise SettingsError(
-                f"Motion is to be from {self.start:g} until {self.end:g} of the steps: the end must not be before the start."
+                f"Motion is to be from {self.start:g} until {self.end:g} of the steps: "
+                "the end must not be before the start."
             )

@@ -22,8 +22,8 @@ class Source(Checked):
     frames_folder: str = setting(
         "",
         api="video_path",
-        info="a folder of frames on the server, or a video there; overrides Video source; both guide ControlNet's units "
-        "that have no picture, and change nothing without one",
+        info="a folder of frames on the server, or a video there; overrides Video source; both guide ControlNet's "
+        "units that have no picture, and change nothing without one",
         kind=str,
         label="Video path",
         elem_id="video-path",

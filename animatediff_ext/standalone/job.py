@@ -147,7 +147,7 @@ _OWN: dict[str, Setting] = {
     entry.name: entry.metadata["setting"] for entry in dataclasses.fields(Job) if "setting" in entry.metadata
 }
 _ABOUT = {
-    "model": "a file of motion modules, or a diffusers folder; not needed for a still",
+    "model": "a motion module: a file, or a diffusers folder; not needed for a still",
     "video_length": "frames of the clip; 0: one context, which is 16, or all frames of init",
     "fps": "frames a second",
     "format": "files to write, with commas between",

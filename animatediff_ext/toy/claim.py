@@ -246,7 +246,7 @@ class Claim:
             what="base, colour left open: spread of the hue over a clip",
             value=spread,
             unit="°",
-            target=f"a tenth of without: {without / 10:.1f}",
+            target=f"at most {without / 10:.1f}° (a tenth of without)",
             met=spread <= without / 10,
             drawn=mean(ClipMeasures.of(clip).hue_spread for _, clip in self.drawn),
             control=without,
@@ -274,7 +274,7 @@ class Claim:
                 what=f"*{key}*: frames in its own look",
                 value=100 * of_clips,
                 unit="%",
-                target=f"within 5 points of its stills: {100 * of_stills:.0f}%",
+                target=f"at least {100 * of_stills - 5:.0f}% (its stills, less 5 points)",
                 met=of_clips >= of_stills - 0.05 and of_stills >= 0.9,
                 control=100 * mean(ClipMeasures.of(clip).share_of_look(key) for clip in self.base),
                 control_is="the base model",
@@ -288,7 +288,7 @@ class Claim:
         ratio = of(self.no_colour) / of(self.no_colour_stills)
         yield Figure(
             key="diversity",
-            what="base: how far clips of one prompt are from each other, as against stills",
+            what="base: variety of clips of one prompt, relative to that of stills",
             value=ratio,
             target="at least 0.9",
             met=ratio >= 0.9,

@@ -53,7 +53,7 @@ def enlarged(frames: np.ndarray, scale: int) -> np.ndarray:
 
 def table(figures: Sequence[Figure]) -> list[str]:
     lines = [
-        "| measure | reached | target | drawn clips | must fail |",
+        "| measure | reached | target | drawn clips | control (should fail) |",
         "| --- | --- | --- | --- | --- |",
     ]
     for one in figures:
@@ -97,7 +97,7 @@ The base model, and then *dusk* and *chalk*, with the same motion module; every 
 
 ![clips of chalk]({pictures}/chalk.webp)
 
-One prompt that leaves the colour open, with the module and without it, from the same noise:
+One prompt that leaves the colour open, from the same noise: with the module above, without it below.
 
 ![frames with and without the module]({pictures}/with_and_without.png)
 """

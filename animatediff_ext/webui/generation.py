@@ -102,7 +102,8 @@ def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generatio
         p.comment(warning)
     if getattr(p, "txt2img_upscale", False):
         p.comment(
-            "✨ upscales a single image, so AnimateDiff was not used: for a larger video, tick Hires. fix and generate again."
+            "✨ upscales a single image, so AnimateDiff was not used: for a larger video, tick Hires. fix and generate "
+            "again."
         )
         return None
     if host.rival():

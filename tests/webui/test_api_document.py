@@ -27,7 +27,7 @@ def address(host, motion_modules, tmp_path, monkeypatch):
     folder, work = tmp_path / "modules", tmp_path / "work"
     folder.mkdir()
     work.mkdir()
-    shutil.copy(motion_modules / "v2.safetensors", folder / "v3_sd15_mm.safetensors")
+    shutil.copy(motion_modules / "v2.safetensors", folder / "mm_sd15_v3.safetensors")
     host.opts.data["animatediff_model_path"] = str(folder)
     monkeypatch.chdir(work)
     picture().save("cat.png")
