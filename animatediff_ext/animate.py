@@ -88,8 +88,8 @@ def check_positions(animation: Animation, known: int, whose: str) -> None:
     if length > known and animation.motion.positions == "refuse":
         raise SettingsError(
             f"Context batch size is {animation.context.length}, but {whose} takes at most {known} frames together: "
-            f"set it to at most {known}, or choose stretch, interpolate or cap under Contexts longer than the module's maximum "
-            "(motion_positions)."
+            f"set it to at most {known}, or choose stretch, interpolate or cap under Contexts longer than the module's "
+            "maximum (motion_positions)."
         )
 
 

@@ -81,7 +81,10 @@ def test_news_tell_how_far_it_is_and_a_stop_is_obeyed(get_models, known, tmp_pat
     assert getting.news.startswith("mm_test"), "one at a time"
     getting.stop()
     go_on.set()
-    assert finished(getting) == "⚠ mm_test.safetensors: stopped. What has arrived is kept, and Get goes on from there."
+    assert (
+        finished(getting)
+        == "⚠ mm_test.safetensors: stopped. What has arrived is kept, and Download goes on from there."
+    )
 
 
 def test_a_problem_is_said_in_the_line(get_models, hub, known, tmp_path):  # noqa: F811
