@@ -13,6 +13,7 @@ from torch import nn
 
 from animatediff_ext.inject.direction import Direction
 from animatediff_ext.inject.norms import clip_norms_of
+from animatediff_ext.inject.precision import own_precision
 from animatediff_ext.inject.rows import RowLayout, stream_major, take
 from animatediff_ext.inject.sites import MisfitError, misfit, sites_of
 from animatediff_ext.motion import MotionModel, MotionModule
@@ -178,11 +179,14 @@ class Injection:
                 return output
             before = _sample(output)  # (s f) c h w
             x = before.to(dtype)
-            if len(modules) == 1 and all(weight * modules[0][1] == 1 for weight in effect):
-                return _with_sample(output, modules[0][0](x, call.manner).to(before.dtype))
-            change = sum(weight * (module(x, call.manner) - x) for module, weight in modules)
-            shares = constant(tuple(effect), x.device, x.dtype).repeat(len(x) // len(effect)).view(-1, 1, 1, 1)
-            return _with_sample(output, (x + shares * change).to(before.dtype))
+            with own_precision(x.device.type, dtype):
+                if len(modules) == 1 and all(weight * modules[0][1] == 1 for weight in effect):
+                    moved = modules[0][0](x, call.manner)
+                else:
+                    change = sum(weight * (module(x, call.manner) - x) for module, weight in modules)
+                    shares = constant(tuple(effect), x.device, x.dtype).repeat(len(x) // len(effect))
+                    moved = x + shares.view(-1, 1, 1, 1) * change
+            return _with_sample(output, moved.to(before.dtype))
 
         return hook
 
