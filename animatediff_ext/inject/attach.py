@@ -88,7 +88,7 @@ def _checked(unet: nn.Module, models: Sequence[MotionModel]) -> Span:
 
 def _restore_forward(unet: nn.Module, before: Callable | None) -> None:
     if before is None:
-        del unet.forward  # the class's own method shows again
+        vars(unet).pop("forward", None)  # the class's own method shows again, if nobody else took ours away
     else:
         unet.forward = before
 
