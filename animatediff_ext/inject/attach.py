@@ -134,14 +134,14 @@ class Injection:
         for number, (frames, weights) in enumerate(windows, start=1):
             self.window = (number, len(windows))
             for streams in groups:
-                part = table[streams][:, list(frames)].flatten()  # rows of this run, stream-major
+                part = tuple(table[streams][:, list(frames)].flatten().tolist())  # rows of this run, stream-major
                 parts = (take(v, part, num_rows) for v in (x, args, kwargs))
                 answer = self._run(direction, frames, streams.tolist(), *parts)
                 y = _sample(answer).float()
                 weight = constant(tuple(weights), y.device, y.dtype).repeat(len(streams))
                 weight = weight.view(-1, *[1] * (y.ndim - 1))
                 total = y.new_zeros(num_rows, *y.shape[1:]) if total is None else total
-                total.index_add_(0, part.to(y.device), y * weight)
+                total.index_add_(0, constant(part, y.device, torch.int64), y * weight)
         return _with_sample(answer, total.to(_sample(answer).dtype))
 
     def _run(
