@@ -18,6 +18,9 @@ from animatediff_ext import __version__
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; the answer is the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # into a file or a pipe, Windows writes in an alphabet of few letters
+            stream.reconfigure(errors="replace")
     arguments = _parser().parse_args(argv)
     return arguments.run(arguments)
 

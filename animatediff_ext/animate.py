@@ -160,12 +160,13 @@ class Session:
         return self
 
     def __exit__(self, *_exception) -> None:
-        self.detach()
-        for override in self._schedules.values():
-            override.restore()
+        with ExitStack() as undo:  # all of it, from the last to the first, whatever fails on the way
+            for placement in self._placements:
+                undo.callback(placement.back)  # between samplings, graphics memory belongs to the host
+            for override in self._schedules.values():
+                undo.callback(override.restore)
+            undo.callback(self.detach)
         self._schedules.clear()
-        for placement in reversed(self._placements):
-            placement.back()  # between samplings, graphics memory belongs to the host
 
     def attach(self, unet: nn.Module, *, device: torch.device, dtype: torch.dtype) -> None:
         """Put the motion modules into this UNet, if they are not in it already; out of the one where they were.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from PIL.Image import Image
 
-from animatediff_ext.media import ENDINGS, WRITERS, EncodeOptions, GifLimits, interpolated, write_small_gif
+from animatediff_ext.media import ENDINGS, WRITERS, EncodeOptions, GifLimits, interpolated, kept, write_small_gif
+from animatediff_ext.media.frames import Frames
 from animatediff_ext.params import Animation
 
 _LOG = logging.getLogger(__name__)
@@ -36,19 +38,31 @@ def save_animation(
     limits = GifLimits(mb=animation.output.gif_max_mb, width=animation.output.gif_max_width)
     writers = {**WRITERS, "GIF": partial(write_small_gif, limits=limits, say=say)} if limits else WRITERS
     chosen = animation.output.formats if formats is None else formats
+    names = [name for name in FILE_ORDER if name in chosen]
     stem.parent.mkdir(parents=True, exist_ok=True)
-    return {
-        name: writers[name](
-            played,
-            stem.with_name(stem.name + ENDINGS[name]),
-            fps=fps,
-            loops=animation.output.loop_count,
-            comment=comment,
-            options=options or EncodeOptions(),
-        )
-        for name in FILE_ORDER
-        if name in chosen
-    }
+    with _made_once(played, names, stem.parent) as ready:
+        return {
+            name: writers[name](
+                ready,
+                stem.with_name(stem.name + ENDINGS[name]),
+                fps=fps,
+                loops=animation.output.loop_count,
+                comment=comment,
+                options=options or EncodeOptions(),
+            )
+            for name in names
+        }
+
+
+@contextmanager
+def _made_once(played: Frames, names: Sequence[str], folder: Path) -> Iterator[Frames]:
+    """New frames take long to make, and each format reads all of them, a GIF several times; TXT does not."""
+    readers = [name for name in names if name != "TXT"]
+    if isinstance(played, Sequence) or (len(readers) <= 1 and "GIF" not in readers):
+        yield played
+    else:
+        with kept(played, folder) as ready:
+            yield ready
 
 
 def as_played(frames: Sequence[Image], animation: Animation) -> tuple[Sequence[Image], float]:

@@ -18,9 +18,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     part = beside(path)
     try:
         part.touch()
-        mode = part.stat().st_mode  # as the user's files are; some writers make theirs private
+        mode = part.stat().st_mode  # rights as the user's files have them; some writers make theirs private
         yield part
-        part.chmod(mode)
+        with suppress(OSError):  # of mounts without them, such as CIFS
+            part.chmod(mode)
         os.replace(part, path)
     except BaseException:
         with suppress(OSError):

@@ -9,7 +9,8 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ class TensorFile:
     layout: Tensors
     """Every tensor's shape and dtype by name. Do not compute with these: they are on the meta device, or mapped."""
     read: Callable[[Iterable[str]], Tensors]
-    """Reads the tensors of these names, onto the CPU."""
+    """Reads the tensors of these names, onto the CPU. They may be mapped: while they are there, Windows lets nobody
+    replace the file. Raises `FormatError`."""
     metadata: dict[str, str] = field(default_factory=dict)
     """The header of a safetensors file."""
     config: dict[str, Any] = field(default_factory=dict)
@@ -53,14 +55,35 @@ _CLASSES_WITH_MOTION = ("MotionAdapter", "UNetMotionModel")
 def open_file(path: str | Path) -> TensorFile:
     """Looks at a ``.safetensors``, a PyTorch file of any ending, or a diffusers MotionAdapter folder.
 
-    Raises `FormatError` where there is nothing to read: missing, empty, cut short, a web page, code in a pickle …
+    Raises `FormatError` where there is nothing to read: missing, empty, cut short, a web page, code in a pickle … Where
+    the file may be whole and the system refuses it, the message has the system's reason.
     """
     path = Path(path)
-    try:
+    with _explained(path):
         weights, config = _resolve(path)
         return _OPENERS[_container(weights)](weights, config)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise FormatError.about(path, f"cannot be read: {error.strerror or error}.") from error
+    except (MemoryError, RuntimeError) as error:
+        if _is_out_of_memory(error):
+            problem = "needs more memory to be read than is free: close other programs, or allow a larger page file."
+        else:
+            problem = f"cannot be read: {str(error).partition(chr(10))[0]}"
+        raise FormatError.about(path, problem) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = ("you tried to allocate", "Cannot allocate memory", "error code: <1455>")
+"""What PyTorch says in a plain RuntimeError: of its allocator, of mapping, of mapping on Windows."""
 
 
 def _resolve(path: Path) -> tuple[Path, dict[str, Any]]:
@@ -163,8 +186,11 @@ def _open_safetensors(path: Path, config: dict[str, Any]) -> TensorFile:
         raise _cut_short(path) from error
 
     def read(names: Iterable[str]) -> Tensors:
-        with safe_open(str(path), framework="pt", device="cpu") as stream:
-            return {name: stream.get_tensor(name) for name in names}
+        try:
+            with _explained(path), safe_open(str(path), framework="pt", device="cpu") as stream:
+                return {name: stream.get_tensor(name) for name in names}
+        except SafetensorError as error:
+            raise _cut_short(path) from error
 
     return TensorFile(path=path, layout=layout, read=read, metadata=metadata, config=config)
 
@@ -195,6 +221,8 @@ def _open_torch(path: Path, config: dict[str, Any], *, mmap: bool) -> TensorFile
     try:
         content = _unpickle(path, mmap)
     except Exception as error:  # a damaged pickle can raise anything
+        if isinstance(error, OSError) or _is_out_of_memory(error):
+            raise  # the file may be whole
         raise _refused(path, error) from error
     tensors = _flatten(content)
 
@@ -210,7 +238,13 @@ def _unpickle(path: Path, mmap: bool) -> Any:
     if path.suffix == ".safetensors":  # PyTorch goes by the ending, and this one is wrong
         with path.open("rb") as stream:
             return load(stream, map_location="cpu", weights_only=True)
-    return load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
+    try:
+        return load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
+    except RuntimeError:
+        if not mmap:
+            raise
+        # Some file systems cannot map, nor can Windows where its page file is small (error 1455); reading goes on.
+        return load(str(path), map_location="cpu", weights_only=True, mmap=False)
 
 
 def _refused(path: Path, error: Exception) -> FormatError:

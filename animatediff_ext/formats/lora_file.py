@@ -121,9 +121,9 @@ def _kind(file: TensorFile) -> str:
 def load_lora(path: str | Path) -> LoraFile:
     """Reads a LoRA in any of the spellings above, onto the CPU.
 
-    Matrices have the file's dtype, but ``up`` is float32 where alpha had to be multiplied in: alpha / rank is often
-    1/128, which half precision has too few small numbers for. Matrices for text encoders are left out. Raises
-    `FormatError` for other files, and for what is not only low-rank matrices (LoHa, LoKr, DoRA …).
+    Matrices have the file's dtype and keep nothing of it open, but ``up`` is float32 where alpha had to be multiplied
+    in: alpha / rank is often 1/128, which half precision has too few small numbers for. Matrices for text encoders are
+    left out. Raises `FormatError` for other files, and for what is not only low-rank matrices (LoHa, LoKr, DoRA …).
     """
     file = open_file(path)
     kind = _kind(file)
@@ -134,7 +134,8 @@ def load_lora(path: str | Path) -> LoraFile:
     for layer, parts in found.items():
         down, up = _pair(file, layer, {role: tensors[name] for role, name in parts.items()})
         scale = _scale(file, layer, tensors.get(parts.get("alpha")), peft, parts["down"], rank=down.shape[0])
-        matrices[layer] = (down, up if scale == 1 else up.float() * scale)
+        # Clones, since what is mapped keeps its file open, and Windows then lets nobody replace it.
+        matrices[layer] = (down.clone(), up.clone() if scale == 1 else up.float() * scale)
     return LoraFile(path=file.path, kind=kind, matrices=matrices, metadata=file.metadata)
 
 

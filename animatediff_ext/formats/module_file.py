@@ -26,8 +26,9 @@ def load_motion_module(path: str | Path, *, family: str | None = None) -> Motion
     """Reads a motion module of any known family and spelling.
 
     ``path`` is a safetensors file, a PyTorch file, or a diffusers MotionAdapter folder. ``family`` overrides what is
-    detected. The model is in eval mode, without gradients, on the CPU, in the file's dtype; ``model.config`` says what
-    it is, ``model.info`` (a `ModuleInfo`) what a host shows of it.
+    detected. The model is in eval mode, without gradients, on the CPU, in the file's dtype (float8: in float16), and
+    keeps nothing of the file open; ``model.config`` says what it is, ``model.info`` (a `ModuleInfo`) what a host shows
+    of it.
 
     Raises `FormatError`, whose text says what the file is instead and where it belongs; `ValueError` for a ``family``
     that does not exist.
@@ -38,22 +39,36 @@ def load_motion_module(path: str | Path, *, family: str | None = None) -> Motion
         raise FormatError.about(file.path, f"is {kind.what}, not a motion module. {kind.belongs}")
     module = recognise(file, family)
     tensors = file.read(module.names.values())
-    state = official({short: tensors[full] for short, full in module.names.items()})
+    state = official({short: _computable(tensors[full]) for short, full in module.names.items()})
     with torch.device("meta"):  # no memory, no random numbers: the file brings every value
         model = MotionModel(module.config)
     model.load_state_dict(_with_tables(state, module.config), assign=True)
+    _unmap(model)
     model.info = info_of(file, module)
     return model.eval().requires_grad_(False)
 
 
+def _computable(tensor: torch.Tensor) -> torch.Tensor:
+    """Nothing computes in eight bits, and the sinusoids of position tables need more of them."""
+    return tensor.half() if tensor.is_floating_point() and tensor.dtype.itemsize == 1 else tensor
+
+
+def _unmap(model: MotionModel) -> None:
+    """Weights that are mapped keep their file open, which Windows then lets nobody replace, as long as the model lives.
+    One by one, so that memory holds the model once, and one tensor."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+
+
 def _with_tables(state: State, config: MotionConfig) -> State:
-    """Adds the position tables that a file leaves out. All get the dtype of the weights that they are added to."""
+    """Adds the position tables that a file leaves out. All get the dtype of the weights that they are added to, and
+    memory of their own."""
     tables = {channels: sinusoids(config.num_positions, channels) for channels in set(config.sites().values())}
     state = dict(state)
     for name, weight in list(state.items()):
         if name.endswith(".to_q.weight"):
             table = name.replace(".to_q.weight", ".pos_encoder.pe")
-            state[table] = state.get(table, tables[weight.shape[0]]).to(weight.dtype)
+            state[table] = state.get(table, tables[weight.shape[0]]).to(weight.dtype, copy=True)
     return state
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from animatediff_ext.inject.direction import Direction
 from animatediff_ext.inject.norms import clip_norms_of
+from animatediff_ext.inject.precision import own_precision
 from animatediff_ext.inject.rows import RowLayout, stream_major, take
 from animatediff_ext.inject.sites import MisfitError, misfit, sites_of
 from animatediff_ext.motion import MotionModel, MotionModule
@@ -87,7 +88,7 @@ def _checked(unet: nn.Module, models: Sequence[MotionModel]) -> Span:
 
 def _restore_forward(unet: nn.Module, before: Callable | None) -> None:
     if before is None:
-        del unet.forward  # the class's own method shows again
+        vars(unet).pop("forward", None)  # the class's own method shows again, if nobody else took ours away
     else:
         unet.forward = before
 
@@ -133,14 +134,14 @@ class Injection:
         for number, (frames, weights) in enumerate(windows, start=1):
             self.window = (number, len(windows))
             for streams in groups:
-                part = table[streams][:, list(frames)].flatten()  # rows of this run, stream-major
+                part = tuple(table[streams][:, list(frames)].flatten().tolist())  # rows of this run, stream-major
                 parts = (take(v, part, num_rows) for v in (x, args, kwargs))
                 answer = self._run(direction, frames, streams.tolist(), *parts)
                 y = _sample(answer).float()
                 weight = constant(tuple(weights), y.device, y.dtype).repeat(len(streams))
                 weight = weight.view(-1, *[1] * (y.ndim - 1))
                 total = y.new_zeros(num_rows, *y.shape[1:]) if total is None else total
-                total.index_add_(0, part.to(y.device), y * weight)
+                total.index_add_(0, constant(part, y.device, torch.int64), y * weight)
         return _with_sample(answer, total.to(_sample(answer).dtype))
 
     def _run(
@@ -178,11 +179,14 @@ class Injection:
                 return output
             before = _sample(output)  # (s f) c h w
             x = before.to(dtype)
-            if len(modules) == 1 and all(weight * modules[0][1] == 1 for weight in effect):
-                return _with_sample(output, modules[0][0](x, call.manner).to(before.dtype))
-            change = sum(weight * (module(x, call.manner) - x) for module, weight in modules)
-            shares = constant(tuple(effect), x.device, x.dtype).repeat(len(x) // len(effect)).view(-1, 1, 1, 1)
-            return _with_sample(output, (x + shares * change).to(before.dtype))
+            with own_precision(x.device.type, dtype):
+                if len(modules) == 1 and all(weight * modules[0][1] == 1 for weight in effect):
+                    moved = modules[0][0](x, call.manner)
+                else:
+                    change = sum(weight * (module(x, call.manner) - x) for module, weight in modules)
+                    shares = constant(tuple(effect), x.device, x.dtype).repeat(len(x) // len(effect))
+                    moved = x + shares.view(-1, 1, 1, 1) * change
+            return _with_sample(output, moved.to(before.dtype))
 
         return hook
 

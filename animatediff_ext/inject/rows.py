@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import torch
 
+from animatediff_ext.motion.constants import constant
+
 RowLayout = Callable[[int], torch.Tensor]
 """``layout(num_rows) -> (s, f) int64``"""
 
@@ -53,10 +55,11 @@ def _check_whole(num_rows: int, num_frames: int) -> None:
         )
 
 
-def take(value, rows: torch.Tensor, num_rows: int):
+def take(value, rows: tuple[int, ...], num_rows: int):
     """Rows of everything in ``value`` that has a row for each of the call's rows: tensors, and containers of them."""
     if isinstance(value, torch.Tensor):
-        return value[rows.to(value.device)] if value.ndim and value.shape[0] == num_rows else value
+        is_by_row = value.ndim and value.shape[0] == num_rows
+        return value[constant(rows, value.device, torch.int64)] if is_by_row else value
     if isinstance(value, dict):
         return {key: take(item, rows, num_rows) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from animatediff_ext.inject.sites import MisfitError
 from animatediff_ext.motion import NoiseSchedule
 
 _ATTRIBUTES = ("alphas_cumprod", "alphas_cumprod_original")
@@ -29,9 +30,16 @@ class ScheduleOverride:
     def apply(self, derive: Callable[[], None] = lambda: None) -> bool:
         """Put the schedule in place. True if it was not there: samplers made before have another one.
 
-        ``derive`` is called then; it may make the first attribute anew from the second.
+        ``derive`` is called then; it may make the first attribute anew from the second. Raises `MisfitError` for a
+        model with another number of timesteps.
         """
         names = [name for name in _ATTRIBUTES if hasattr(self._model, name)]
+        known = len(getattr(self._model, names[-1]))
+        if len(self._schedule) != known:
+            raise MisfitError(
+                f"The motion module was trained with {len(self._schedule)} timesteps of noise, but the loaded "
+                f"checkpoint has {known}: choose a motion module with as many."
+            )
         there = self._state(names[-1])
         if self._placed and there == self._placed[names[-1]]:
             return False

@@ -8,6 +8,7 @@ PyAV is imported by the formats that need it, when they are used.
 
 from animatediff_ext.media.errors import MediaError
 from animatediff_ext.media.interpolate import interpolated
+from animatediff_ext.media.kept import kept
 from animatediff_ext.media.options import EncodeOptions
 from animatediff_ext.media.pick import frame_times, frames_at, timeline_of
 from animatediff_ext.media.read import ClipInfo, pictures_in, probe, read_comment, read_frames
@@ -28,6 +29,7 @@ __all__ = [
     "frame_times",
     "frames_at",
     "interpolated",
+    "kept",
     "kind_of",
     "pictures_in",
     "probe",

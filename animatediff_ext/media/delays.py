@@ -1,4 +1,6 @@
-"""How long each picture of a GIF or a WebP is shown, in milliseconds as the file says it."""
+"""How long each picture of a GIF or a WebP is shown, in milliseconds, by browsers: they do not take all delays at their
+word.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,19 @@ from PIL import ImageSequence
 from animatediff_ext.media.source import Source, opened_file, opened_picture
 from animatediff_ext.media.webp import chunks_of
 
-BROWSER_FRAME_MS = 100
-"""What browsers make of a GIF whose delays are zero, or a hundredth of a second."""
+_INSTEAD_MS = 100
+_SHORTEST_GIF_MS = 11  # with less, a picture of a GIF is shown for a tenth of a second instead
 
 
 def gif_delays_ms(source: Source) -> list[int]:
-    """One for each picture; zero where the file has none. Raises ``MediaError``."""
+    """One for each picture. Raises ``MediaError``."""
     with opened_picture(source) as picture:
-        return [int(frame.info.get("duration", 0)) for frame in ImageSequence.Iterator(picture)]
+        delays = [int(frame.info.get("duration", 0)) for frame in ImageSequence.Iterator(picture)]
+    return [delay if delay >= _SHORTEST_GIF_MS else _INSTEAD_MS for delay in delays]
 
 
 def webp_delays_ms(source: Source) -> list[int]:
-    """One for each picture; none at all for a WebP that does not move."""
+    """One for each picture; a WebP that does not move is one, and has no delay in it."""
     with opened_file(source) as file:
-        return [int.from_bytes(file.read(16)[12:15], "little") for name, _ in chunks_of(file) if name == b"ANMF"]
+        delays = [int.from_bytes(file.read(16)[12:15], "little") for name, _ in chunks_of(file) if name == b"ANMF"]
+    return [delay or _INSTEAD_MS for delay in delays or [0]]

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
-from PIL import ImageOps, ImageSequence
+from PIL import ImageSequence
 
-from animatediff_ext.media.delays import BROWSER_FRAME_MS, gif_delays_ms, webp_delays_ms
+from animatediff_ext.media.delays import gif_delays_ms, webp_delays_ms
 from animatediff_ext.media.errors import MediaError
 from animatediff_ext.media.seek import video_frames_at, video_timeline
 from animatediff_ext.media.source import Source, head_of, kind_of, name_of, opened_picture
 from animatediff_ext.media.timeline import Timeline
+from animatediff_ext.media.upright import upright_picture
 
-_SHORTEST_DELAY_MS = 11  # browsers show a picture with less for a tenth of a second instead
 _PICTURE_HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")  # PNG, JPEG, BMP, TIFF
 
 
@@ -98,13 +98,11 @@ def _still_timeline(source: Source) -> Timeline:
 
 
 def _gif_timeline(source: Source) -> Timeline:
-    delays = gif_delays_ms(source)
-    return _timeline_of_delays([delay if delay >= _SHORTEST_DELAY_MS else BROWSER_FRAME_MS for delay in delays])
+    return _timeline_of_delays(gif_delays_ms(source))
 
 
 def _webp_timeline(source: Source) -> Timeline:
-    delays = webp_delays_ms(source) or [BROWSER_FRAME_MS]
-    return _timeline_of_delays([delay or BROWSER_FRAME_MS for delay in delays])
+    return _timeline_of_delays(webp_delays_ms(source))
 
 
 def _timeline_of_delays(delays_ms: list[int]) -> Timeline:
@@ -116,7 +114,7 @@ def _moving_pictures_at(source: Source, timeline: Timeline, numbers: Sequence[in
     with opened_picture(source) as picture:
         for number, frame in enumerate(ImageSequence.Iterator(picture)):
             if number == missing[0]:
-                yield missing.pop(0), np.array(frame.convert("RGB"))
+                yield missing.pop(0), np.array(upright_picture(frame).convert("RGB"))
             if not missing:
                 return
     raise MediaError(f"{name_of(source)} ends before frame {missing[0]}; make or download it anew.")
@@ -124,7 +122,7 @@ def _moving_pictures_at(source: Source, timeline: Timeline, numbers: Sequence[in
 
 def _picture_at(source: Source, timeline: Timeline, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     with opened_picture(source) as picture:
-        yield 0, np.array(ImageOps.exif_transpose(picture).convert("RGB"))  # cameras note the angle, as phones do
+        yield 0, np.array(upright_picture(picture).convert("RGB"))
 
 
 _READERS = {

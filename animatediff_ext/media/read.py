@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageSequence
 
-from animatediff_ext.media.delays import BROWSER_FRAME_MS, gif_delays_ms, webp_delays_ms
+from animatediff_ext.media.delays import gif_delays_ms, webp_delays_ms
 from animatediff_ext.media.errors import MediaError
 from animatediff_ext.media.source import Source, kind_of, opened_file, opened_picture, opened_video
-from animatediff_ext.media.upright import upright
+from animatediff_ext.media.upright import upright, upright_picture
 from animatediff_ext.media.webp import chunks_of, comment_in
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -70,8 +70,7 @@ class _Reader:
 
 def _probe_gif(path: Path) -> ClipInfo:
     with opened_picture(path) as picture:
-        delays = gif_delays_ms(path)
-        return _still_info(path, picture, "GIF", len(delays), sum(delays) or len(delays) * BROWSER_FRAME_MS)
+        return _picture_info(path, picture, "GIF", gif_delays_ms(path))
 
 
 def _gif_comment(source: Path | bytes) -> str:
@@ -81,10 +80,8 @@ def _gif_comment(source: Path | bytes) -> str:
 
 
 def _probe_webp(path: Path) -> ClipInfo:
-    delays = webp_delays_ms(path)
     with opened_picture(path) as picture:
-        # A WebP that does not move has no delays, and no time.
-        return _still_info(path, picture, "WEBP", len(delays) or 1, sum(delays) or BROWSER_FRAME_MS)
+        return _picture_info(path, picture, "WEBP", webp_delays_ms(path))
 
 
 def _webp_comment(source: Path | bytes) -> str:
@@ -95,12 +92,14 @@ def _webp_comment(source: Path | bytes) -> str:
     return ""
 
 
-def _still_info(path: Path, picture: Image.Image, format: str, num_frames: int, duration_ms: int) -> ClipInfo:
+def _picture_info(path: Path, picture: Image.Image, format: str, delays_ms: list[int]) -> ClipInfo:
+    num_frames, duration_ms = len(delays_ms), sum(delays_ms)
+    width, height = upright_picture(picture).size
     return ClipInfo(
         format=format,
         codec=format.lower(),
-        width=picture.width,
-        height=picture.height,
+        width=width,
+        height=height,
         num_frames=num_frames,
         fps=num_frames * 1000 / duration_ms,
         duration_s=duration_ms / 1000,
@@ -111,7 +110,7 @@ def _still_info(path: Path, picture: Image.Image, format: str, num_frames: int, 
 def _picture_frames(path: Path) -> Iterator[np.ndarray]:
     with opened_picture(path) as picture:
         for frame in ImageSequence.Iterator(picture):
-            yield np.array(frame.convert("RGB"))
+            yield np.array(upright_picture(frame).convert("RGB"))
 
 
 # ------------------------------------------------------------------------------------------------ a folder of pictures
@@ -120,7 +119,7 @@ def _picture_frames(path: Path) -> Iterator[np.ndarray]:
 def _probe_folder(path: Path) -> ClipInfo:
     pictures = pictures_in(path)
     with opened_picture(pictures[0]) as first:
-        width, height = first.size
+        width, height = upright_picture(first).size
     return ClipInfo(
         format="PNG",
         codec=pictures[0].suffix[1:].lower(),
@@ -136,7 +135,7 @@ def _probe_folder(path: Path) -> ClipInfo:
 def _folder_frames(path: Path) -> Iterator[np.ndarray]:
     for file in pictures_in(path):
         with opened_picture(file) as picture:
-            yield np.array(picture.convert("RGB"))
+            yield np.array(upright_picture(picture).convert("RGB"))
 
 
 def _folder_comment(path: Path) -> str:

@@ -1,8 +1,9 @@
-"""Decoded video frames as the pictures that players show: h height, w width, RGB."""
+"""Frames of videos and photographs as players show them, turned as the file says: h height, w width, RGB."""
 
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image, ImageOps
 
 _HD_HEIGHT = 720
 
@@ -12,6 +13,14 @@ def upright(frame) -> np.ndarray:
     rgb = _rgb_of(frame)
     quarters = round(getattr(frame, "rotation", 0) / 90)  # PyAV 12 does not tell
     return np.ascontiguousarray(np.rot90(rgb, quarters)) if quarters else rgb
+
+
+def upright_picture(picture: Image.Image) -> Image.Image:
+    """A photograph as its EXIF block says that it was taken: cameras note the angle, as phones do."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except SyntaxError:  # what Pillow says of a block that is none; a damaged picture says it again when it is read
+        return picture
 
 
 def _rgb_of(frame) -> np.ndarray:

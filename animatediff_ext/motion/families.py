@@ -15,13 +15,17 @@ import torch
 Span = Literal["frame", "clip"]
 """What the statistics of a group norm are taken over: each frame by itself, or all frames of a clip together."""
 
+_POWERS = {"linear": 1.0, "scaled_linear": 2.0}
+"""Of what grows evenly."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseSchedule:
     """The variances beta_1 … beta_T of the forward process (Ho et al., arXiv 2006.11239).
 
     ``linear`` spaces beta evenly, ``scaled_linear`` spaces its square root evenly. These are the names of diffusers;
-    LDM calls the second one "linear" and ComfyUI calls the first one "sqrt_linear".
+    LDM calls the second one "linear" and ComfyUI calls the first one "sqrt_linear". Raises `ValueError` for numbers
+    that are no such schedule: files bring their own.
     """
 
     kind: Literal["linear", "scaled_linear"]
@@ -29,9 +33,18 @@ class NoiseSchedule:
     beta_end: float
     num_timesteps: int = 1000
 
+    def __post_init__(self):
+        if self.kind not in _POWERS:
+            raise ValueError(f"its kind is {self.kind!r}, but only {' and '.join(_POWERS)} are known")
+        betas = self.beta_start, self.beta_end
+        if not all(type(beta) in (int, float) for beta in betas) or not 0 < betas[0] <= betas[1] < 1:
+            raise ValueError(f"beta goes from {betas[0]!r} to {betas[1]!r}, but it has to grow between 0 and 1")
+        if type(self.num_timesteps) is not int or self.num_timesteps < 1:
+            raise ValueError(f"it has {self.num_timesteps!r} timesteps, but that has to be a whole number of 1 or more")
+
     def alphas_cumprod(self) -> torch.Tensor:
         """The share of signal left at each timestep, ``(num_timesteps,)`` float32, falling."""
-        power = {"linear": 1.0, "scaled_linear": 2.0}[self.kind]
+        power = _POWERS[self.kind]
         root = torch.linspace(
             self.beta_start ** (1 / power), self.beta_end ** (1 / power), self.num_timesteps, dtype=torch.float64
         )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.travel.easing import EASINGS
+from animatediff_ext.travel.places import of_clip, place
 
 ARROWS = ("→", "->")
 
@@ -61,6 +62,8 @@ _ALMOST = re.compile(
 )
 """What people write instead of a key: other signs than a colon, a comma in the number, a minus before it."""
 
+_MISSPELT = 0.8
+"""How like an easing a word is that is meant for one: "steps" is 0.9 of "step", "style" 0.7."""
 
 _NUMBER = r"\s*(-?\d*\.?\d+)\s*"
 _RAMP = re.compile(rf":{_NUMBER}(?:{'|'.join(ARROWS)}){_NUMBER}\)")
@@ -118,14 +121,14 @@ def _key(line: str, number: int, num_frames: int, fps: float) -> Key | None:
     if text[:1].isdigit():  # 16:9 is a shape of pictures
         return None
     if easing not in EASINGS:
-        near = difflib.get_close_matches(easing, EASINGS, n=1)
-        if not near:  # "2 cats: one red, one blue" is a prompt
+        near = difflib.get_close_matches(easing, EASINGS, n=1, cutoff=_MISSPELT)
+        if not near:  # "2 cats: one red, one blue" is a prompt, and so is "90s style: neon city"
             return None
         raise TravelError(
             f"Line {number} ({_short(line)}) goes on {easing!r}: choose from {', '.join(EASINGS)}; perhaps {near[0]}?"
         )
-    scale = {"%": (num_frames - 1) / 100, "s": fps, None: 1}[match["unit"] and match["unit"].lower()]
-    return Key(at=float(match["number"]) * scale, text=text.strip().strip(","), easing=easing, line=number)
+    at = place(match["number"], match["unit"], of_clip(num_frames, fps))
+    return Key(at=at, text=text.strip().strip(","), easing=easing, line=number)
 
 
 def _short(line: str, most: int = 30) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from animatediff_ext.params import Animation
 from animatediff_ext.travel.easing import EASINGS
+from animatediff_ext.travel.places import OF_SAMPLING, Units, of_clip, place
 from animatediff_ext.travel.text import TravelError
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
@@ -43,7 +43,7 @@ class Values:
 def values_over_frames(text: str, *, name: str, num_frames: int, fps: float) -> Values:
     """Keys are frames, shares of the clip (``50%``) or times (``1.5s``). Raises `TravelError`; ``name`` is the
     setting's."""
-    return _parsed(text, name, {None: 1.0, "%": (num_frames - 1) / 100, "s": fps})
+    return _parsed(text, name, of_clip(num_frames, fps))
 
 
 def values_of(text: str, animation: Animation, *, name: str) -> Values:
@@ -53,10 +53,10 @@ def values_of(text: str, animation: Animation, *, name: str) -> Values:
 
 def values_over_sampling(text: str, *, name: str) -> Values:
     """Keys are shares of the steps: ``50%``, or as much as 0.5. Raises `TravelError`."""
-    return _parsed(text, name, {None: 1.0, "%": 0.01}, most=1.0)
+    return _parsed(text, name, OF_SAMPLING, most=1.0)
 
 
-def _parsed(text: str, name: str, units: dict[str | None, float], most: float = math.inf) -> Values:
+def _parsed(text: str, name: str, units: Units, most: float = math.inf) -> Values:
     text = text.strip()
     if re.fullmatch(_NUMBER, text):
         return Values(keys=((0.0, float(text), "linear"),))
@@ -67,7 +67,7 @@ def _parsed(text: str, name: str, units: dict[str | None, float], most: float = 
         if not match or easing not in EASINGS or (match["unit"] and match["unit"].lower()) not in units:
             within = "" if part == text else f", with {part!r} in it"
             raise TravelError(f"{name} is {_quoted(text)}{within}: give a number, or keys {_ways(units)}.")
-        at = float(match["at"]) * units[match["unit"] and match["unit"].lower()]
+        at = place(match["at"], match["unit"], units)
         if at > most:
             raise TravelError(f"{name} has a key at {part.split(':')[0]}, beyond the end: give keys {_ways(units)}.")
         keys[at] = (at, float(match["value"]), easing)
@@ -81,7 +81,7 @@ def listed(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"[,;\n]", text) if part.strip()]
 
 
-def _ways(units: Sequence[str | None]) -> str:
+def _ways(units: Units) -> str:
     example = _EXAMPLE if "s" in units else "0%: 1, 50%: 0.5"
     return f"such as {example}; easings are {', '.join(EASINGS)}"
 

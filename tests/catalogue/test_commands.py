@@ -31,6 +31,15 @@ def test_list_names_every_file_and_marks_what_is_there(folder, capsys):
     assert max(map(len, lines)) <= 150
 
 
+def test_a_listing_goes_into_a_file_of_few_letters(tmp_path):
+    """As Windows writes what is redirected."""
+    few = environment() | {"PYTHONIOENCODING": "cp1252"}
+    command = [sys.executable, "-m", "animatediff_ext", "models", "list"]
+    done = subprocess.run(command, env=few, cwd=tmp_path, capture_output=True, check=False, timeout=90)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"? is there; get others with" in done.stdout
+
+
 def test_list_prints_json(folder, capsys):
     folder.mkdir()
     (folder / "v2_lora_ZoomIn.ckpt").touch()

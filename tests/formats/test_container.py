@@ -12,8 +12,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from animatediff_ext.formats import FormatError, describe, load_motion_module, sha256
-from tests.formats.building import toy, weights, write
+from animatediff_ext.formats import FormatError, container, describe, load_motion_module, sha256
+from tests.formats.building import assert_equal, toy, weights, write
 
 # Damaged pickles name protocols that PyTorch has never heard of.
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -120,6 +120,63 @@ def test_a_header_whose_length_looks_like_another_format_is_read(first_bytes, tm
     write(path, state, {"note": "x" * (wanted - shortest)})
     assert path.read_bytes().startswith(first_bytes)
     assert set(describe(path).metadata) == {"note"}
+
+
+NO_MEMORY = [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")]
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (OSError(5, "Input/output error"), "cannot be read: Input/output error."),
+        (OSError("The paging file is too small (os error 1455)"), "The paging file is too small"),
+        *((problem, "more memory") for problem in NO_MEMORY),
+    ],
+)
+def test_what_the_system_refuses_is_not_called_damaged(whole, problem, reason, monkeypatch):
+    def refuse(*_arguments, **_how):
+        raise problem
+
+    monkeypatch.setattr(torch.serialization, "load", refuse)
+    monkeypatch.setattr(container, "safe_open", refuse)
+    with pytest.raises(FormatError) as refusal:
+        load_motion_module(whole)
+    assert reason in str(refusal.value)
+    assert "damaged" not in str(refusal.value)
+
+
+def test_a_file_that_cannot_be_mapped_is_read(whole, monkeypatch):
+    """What PyTorch says on Windows with a small page file, and on file systems that know no mapping."""
+    load, ways = torch.serialization.load, []
+
+    def unmapped(*arguments, **how):
+        ways.append(how.get("mmap", False))
+        if ways[-1]:
+            raise RuntimeError("Couldn't open file mapping: <mm.ckpt>, error code: <1455>")
+        return load(*arguments, **how)
+
+    monkeypatch.setattr(torch.serialization, "load", unmapped)
+    assert_equal(load_motion_module(whole).state_dict(), weights(toy("v1")))
+    assert not any(ways[1:])
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (OSError(5, "Input/output error"), "cannot be read: Input/output error."),
+        (RuntimeError("unable to mmap 8 bytes from file <mm>: No such device (19)\nat c10"), "No such device"),
+        (RuntimeError("Couldn't open file mapping: <mm>, error code: <1455>"), "more memory"),
+    ],
+)
+def test_a_problem_that_comes_with_the_weights_is_a_sentence(problem, reason, tmp_path, monkeypatch):
+    def refuse(*_arguments, **_how):
+        raise problem
+
+    file = container.open_file(write(tmp_path / "mm.safetensors", weights(toy("v1"))))
+    monkeypatch.setattr(container, "safe_open", refuse)
+    with pytest.raises(FormatError, match=r"^mm.safetensors [^\n]*$") as refusal:
+        file.read(file.layout)
+    assert reason in str(refusal.value)
 
 
 class Payload:

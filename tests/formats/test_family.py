@@ -1,5 +1,6 @@
 """Which family a file is of: full-size layouts, without their weights."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,25 @@ def test_metadata_of_a_newer_version_are_not_guessed():
         recognised(full_size("v2"), metadata={"animatediff_family": "v9"})
 
 
-@pytest.mark.parametrize("text", ["nonsense", "[]", '{"kind": "linear"}', '{"a": 1}'])
+SCHEDULE = {"kind": "linear", "beta_start": 0.001, "beta_end": 0.01}
+WRONG = [
+    {"kind": "cosine"},
+    {"kind": None},
+    {"kind": []},
+    {"beta_start": "0.001"},
+    {"beta_start": 0},
+    {"beta_start": 0.02},
+    {"beta_end": 1.5},
+    {"beta_end": float("nan")},
+    {"num_timesteps": 0},
+    {"num_timesteps": 999.5},
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nonsense", "[]", '{"kind": "linear"}', '{"a": 1}', *(json.dumps(SCHEDULE | wrong) for wrong in WRONG)],
+)
 def test_a_schedule_that_cannot_be_read_is_refused(text):
     known = {"animatediff_family": "v2", "animatediff_noise_schedule": text}
     with pytest.raises(FormatError, match="noise schedule"):

@@ -26,6 +26,8 @@ from tests.formats.building import (
 )
 from tests.models.motion import motion_config, random_motion
 
+MAPS = Path("/proc/self/maps")
+
 
 def assert_same_model(loaded, model):
     """Equal weights, and equal answers."""
@@ -99,6 +101,30 @@ def test_a_table_of_another_dtype_is_brought_to_that_of_its_weights(tmp_path):
     state = {n: t if n.endswith(".pe") else t.half() for n, t in weights(toy("v1")).items()}
     loaded = load_motion_module(write(tmp_path / "mm.safetensors", state))
     assert {tensor.dtype for tensor in loaded.state_dict().values()} == {torch.float16}
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("ending", ["safetensors", "ckpt"])
+def test_weights_of_eight_bits_are_computed_with_in_sixteen(dtype, ending, tmp_path):
+    state = {n: t if n.endswith(".pe") else t.to(dtype) for n, t in weights(toy("v1")).items()}
+    loaded = load_motion_module(write(tmp_path / f"mm.{ending}", state))
+    assert_equal(loaded.state_dict(), {name: tensor.half() for name, tensor in state.items()})
+    assert loaded.info.dtype == str(dtype).removeprefix("torch.")
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="what is mapped is known the way of Linux")
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize("ending", ["safetensors", "ckpt"])
+def test_a_file_is_free_once_its_model_is_loaded(ending, inference, tmp_path):
+    path = write(tmp_path / f"mm.{ending}", weights(toy("v1")))
+    with torch.inference_mode(inference):
+        file = open_file(path)
+        mapped = file.read(file.layout)
+        assert str(path) in MAPS.read_text(), "this test sees what is mapped"
+        del file, mapped
+        loaded = load_motion_module(path)
+    assert str(path) not in MAPS.read_text()
+    assert_same_model(loaded, toy("v1"))
 
 
 def test_a_loaded_model_is_ready_to_run(tmp_path):

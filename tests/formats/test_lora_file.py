@@ -7,6 +7,7 @@ under test reads them.
 import json
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from tests.models.ldm_unet import diffusers_name
 from tests.models.unets import diffusers_sdxl_unet, diffusers_unet, ldm_sdxl_unet, ldm_unet
 
 RANK = 3
+MAPS = Path("/proc/self/maps")
 
 
 @cache
@@ -178,6 +180,15 @@ def test_ldm_names_of_the_projections_around_attention_are_those_of_diffusers(ld
     expected = {flat(diffusers_name(f"{name}.weight").removesuffix(".weight")) for name in names}
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     assert set(load_lora(write(tmp_path / "x.safetensors", tensors)).matrices) == expected
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="what is mapped is known the way of Linux")
+@pytest.mark.parametrize("ending", ["safetensors", "ckpt"])
+def test_a_file_is_free_once_it_is_loaded(ending, tmp_path):
+    path = write(tmp_path / f"a.{ending}", official(random_pairs(motion())))
+    lora = load_lora(path)
+    assert lora.matrices
+    assert str(path) not in MAPS.read_text()
 
 
 def test_motion_directors_feed_forwards_are_read(tmp_path):

@@ -148,6 +148,13 @@ def test_a_forward_that_another_guest_put_there_stays(motion):
     assert calls == [3]
 
 
+def test_a_forward_that_another_guest_took_away_is_not_missed(unet, motion):
+    before = traces(unet)
+    with injected(unet, motion, num_frames=F):
+        del unet.forward
+    assert traces(unet) == before
+
+
 def test_the_state_dict_of_the_host_does_not_change(unet, motion):
     before = list(unet.state_dict())
     with injected(unet, motion, num_frames=F):

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from animatediff_ext.inject import ScheduleOverride
+from animatediff_ext.inject import MisfitError, ScheduleOverride
 from animatediff_ext.motion import FAMILIES, NoiseSchedule
 
 LINEAR = FAMILIES["v2"].schedule
@@ -53,6 +53,15 @@ def test_what_a_checkpoint_brought_meanwhile_is_what_comes_back():
     torch.testing.assert_close(model.alphas_cumprod, LINEAR.alphas_cumprod())
     override.restore()
     torch.testing.assert_close(model.alphas_cumprod, of_checkpoint)
+
+
+def test_a_schedule_of_another_length_is_refused():
+    model = host()
+    before = model.alphas_cumprod
+    override = ScheduleOverride(model, NoiseSchedule(kind="linear", beta_start=0.001, beta_end=0.01, num_timesteps=500))
+    with pytest.raises(MisfitError, match=r"500 timesteps of noise, but the loaded checkpoint has 1000: choose"):
+        override.apply()
+    assert model.alphas_cumprod is before
 
 
 def test_an_unused_override_restores_nothing():

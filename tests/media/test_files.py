@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,6 +135,14 @@ def test_the_name_while_writing_is_short_and_legal_everywhere(tmp_path, new):
         if new is new_file:
             part.write_bytes(b"x")
     assert names_in(tmp_path) == [name]
+
+
+def test_a_mount_without_rights_of_files_costs_no_file(tmp_path, monkeypatch):
+    def refuse(_path, _mode):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    assert WRITERS["TXT"](LazyClip(1), tmp_path / "a.txt", fps=8, comment="x").read_text() == "x"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")

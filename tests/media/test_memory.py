@@ -21,7 +21,7 @@ PROGRAM = r"""
 import re, sys
 from pathlib import Path
 import numpy as np
-from animatediff_ext.media import ENDINGS, WRITERS, EncodeOptions, interpolated, read_frames
+from animatediff_ext.media import ENDINGS, WRITERS, EncodeOptions, interpolated, kept, read_frames
 
 class Clip:
     def __init__(self, num_frames, height, width):
@@ -43,6 +43,11 @@ WRITE = "WRITERS[what](clip, Path(folder) / f'clip{ENDINGS[what]}', fps=8, comme
 TWO_PASSES = "WRITERS[what](clip, Path(folder) / 'a.gif', fps=8, options=EncodeOptions(gif_palette='clip'))"
 READ = "path = " + WRITE + "\n    for frame in read_frames(path): pass"
 INTERPOLATE = "for frame in interpolated(clip, fps=8, factor=2): pass"
+ON_THE_DISK = (
+    "with kept(clip, Path(folder), most_bytes=2**20) as again:\n"
+    "        for number in range(2):\n"
+    "            for frame in again: pass"
+)
 KEEP = "kept = list(clip)"
 
 
@@ -64,8 +69,9 @@ def growth_kb(work: str, what: str, folder: Path) -> int:
         (READ, "WEBP"),
         (READ, "PNG"),
         (INTERPOLATE, ""),
+        (ON_THE_DISK, ""),
     ],
-    ids=["GIF", "GIF in two passes", "MP4", "WEBM", "WEBP", "PNG", "interpolation"],
+    ids=["GIF", "GIF in two passes", "MP4", "WEBM", "WEBP", "PNG", "interpolation", "frames made once"],
 )
 def test_writing_and_reading_need_no_more_memory_for_a_longer_clip(tmp_path, work, what):
     assert growth_kb(work, what, tmp_path) < KEPT_KB / 3

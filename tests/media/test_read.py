@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animatediff_ext.media import ENDINGS, WRITERS, ClipInfo, MediaError, probe, read_comment, read_frames
+from animatediff_ext.media import (
+    ENDINGS,
+    WRITERS,
+    ClipInfo,
+    MediaError,
+    frame_times,
+    frames_at,
+    probe,
+    read_comment,
+    read_frames,
+)
 from animatediff_ext.media.webp import exif_with
 
 from .clips import INFOTEXT, VIDEO_FORMATS, LazyClip, shape_frame
@@ -74,6 +84,24 @@ def test_a_gif_without_delays_is_read_as_browsers_play_it(tmp_path):
     assert probe(path).duration_s == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(("delay_ms", "shown_ms"), [(10, 100), (20, 20)])
+def test_a_clip_is_as_long_in_one_look_as_in_the_other(tmp_path, delay_ms, shown_ms):
+    path = tmp_path / "a.gif"
+    by_pillow(path, duration=delay_ms)
+    assert (probe(path).fps, probe(path).duration_s) == (pytest.approx(1000 / shown_ms), 3 * shown_ms / 1000)
+    assert frame_times(path) == pytest.approx([0, shown_ms / 1000, 2 * shown_ms / 1000])
+
+
+def test_a_webp_without_delays_is_read_as_browsers_play_it(tmp_path):
+    path = WRITERS["WEBP"](LazyClip(16), tmp_path / "a.webp", fps=8)
+    data = bytearray(path.read_bytes())
+    at = -1
+    while (at := data.find(b"ANMF", at + 1)) != -1:
+        data[at + 8 + 12 : at + 8 + 15] = b"\0\0\0"  # behind place and size
+    path.write_bytes(data)
+    assert (probe(path).fps, probe(path).duration_s) == (10, 1.6)
+
+
 def test_a_still_webp_is_a_clip_of_one_frame(tmp_path):
     Image.fromarray(shape_frame(0)).save(tmp_path / "still.webp")
     assert probe(tmp_path / "still.webp").num_frames == 1
@@ -87,9 +115,9 @@ def test_the_comment_of_pillow_s_own_exif_is_read(tmp_path):
     assert read_comment(tmp_path / "still.webp") == INFOTEXT
 
 
-def by_pillow(path, **how):
+def by_pillow(path, duration=125, **how):
     first, *rest = (Image.fromarray(frame) for frame in LazyClip(3))
-    first.save(path, save_all=True, append_images=rest, duration=125, loop=0, **how)
+    first.save(path, save_all=True, append_images=rest, duration=duration, loop=0, **how)
 
 
 def by_pyav(path, codec, keys):
@@ -118,6 +146,27 @@ def test_infotexts_in_files_of_the_old_extension_are_read(tmp_path, ending):
     path = tmp_path / f"00012-7.{ending}"
     FILES_OF_OLD[ending](path)
     assert read_comment(path) == INFOTEXT
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_photographs_taken_sideways_are_turned_upright_in_a_folder_too(tmp_path, name):
+    upright = shape_frame(1, 48, 64)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # TIFF's orientation: the top is on the right
+    Image.fromarray(np.rot90(upright)).save(tmp_path / name, exif=exif, lossless=True)
+    (frame,) = read_frames(tmp_path)
+    np.testing.assert_array_equal(frame, upright)
+    np.testing.assert_array_equal(frame, frames_at(tmp_path / name, (0,))[0])
+    assert (probe(tmp_path).width, probe(tmp_path).height) == (64, 48)
+    if name == "a.webp":
+        np.testing.assert_array_equal(frame, next(read_frames(tmp_path / name)))
+        assert (probe(tmp_path / name).width, probe(tmp_path / name).height) == (64, 48)
+
+
+def test_a_picture_whose_exif_is_none_stays_as_it_is(tmp_path):
+    upright = shape_frame(1, 48, 64)
+    Image.fromarray(upright).save(tmp_path / "a.png", exif=b"garbage")
+    np.testing.assert_array_equal(next(read_frames(tmp_path)), upright)
 
 
 def test_video_filmed_sideways_is_turned_upright(tmp_path):

@@ -71,6 +71,22 @@ def test_a_key_is_a_frame_a_share_or_a_time(line, at):
     assert keys(line) == [(at, "a cat", "linear")]
 
 
+@pytest.mark.parametrize("num_frames", range(2, 130))
+def test_the_key_at_the_end_is_that_of_the_last_frame(num_frames):
+    travel = parse_travel("0 step: a\n100%: b", num_frames=num_frames)
+    assert list(travel.frames[-1].weights) == ["b"]
+    last = num_frames - 1
+    assert keys(f"{last}: x\n100%: y", num_frames) == [(last, "y", "linear")]
+
+
+def test_every_frame_has_a_time_and_a_share_of_its_own():
+    for fps in (8, 10, 12.5, 25.0):
+        for frame in range(100):
+            assert keys(f"{frame / fps:.3f}s: a", 101, fps)[0][0] == frame
+            assert keys(f"{frame}%: a", 101, fps)[0][0] == frame
+    assert keys("1.1s: a", fps=10.0) == [(11, "a", "linear")]
+
+
 @pytest.mark.parametrize("easing", ["linear", "smooth", "in", "out", "step", "Smooth"])
 def test_a_key_says_how_it_goes_on(easing):
     assert keys(f"8 {easing}: a cat") == [(8, "a cat", easing.lower())]
@@ -92,6 +108,21 @@ def test_a_weight_that_travels_outside_keys_is_pointed_out():
 def test_a_misspelt_easing_is_said_with_the_right_one():
     with pytest.raises(TravelError, match="'smoth': choose from linear, smooth, in, out, step; perhaps smooth"):
         keys("0: a\n8 smoth: b")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("smoth", "smooth"), ("smoohth", "smooth"), ("liner", "linear"), ("steps", "step")]
+)
+def test_easings_are_misspelt_in_many_ways(written, meant):
+    with pytest.raises(TravelError, match=f"perhaps {meant}"):
+        keys(f"0: a\n8 {written}: b")
+
+
+@pytest.mark.parametrize("line", ["90s style: neon city", "3 stops: a bus", "4 lines: red, blue"])
+def test_a_line_that_begins_with_a_number_is_a_part_of_a_prompt_that_travels(line):
+    text = taken_apart(f"{line}\n0: a\n8: b", num_frames=16, fps=8)
+    assert text.head == (line,)
+    assert [key.at for key in text.keys] == [0, 8]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +148,7 @@ def test_lines_before_and_behind_leave_no_stray_commas():
 
 def test_a_key_behind_the_tail_is_pointed_out():
     (note,) = notes("0: a\ntail\n8: b")
-    assert "Line 3 (8: b) is a key, but stands behind" in note
+    assert "Line 3 (8: b) is a key, but comes after a line that is none" in note
 
 
 @pytest.mark.parametrize(
@@ -136,6 +167,8 @@ def test_two_keys_for_one_frame_are_pointed_out():
 
 def test_a_key_that_is_never_reached_is_pointed_out():
     assert "at frame 100, but the last frame is 15" in notes("0: a\n100: b")[0]
+    for digits in (400, 5000):
+        assert "at frame inf, but the last frame is 15" in notes(f"0: a\n{'9' * digits}: b")[0]
 
 
 @pytest.mark.parametrize("arrow", ["→", "->"])

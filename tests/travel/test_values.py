@@ -35,6 +35,23 @@ def test_over_sampling_keys_are_shares_of_the_steps():
     assert [values.at(share) for share in (0, 0.25, 0.5, 0.9)] == [1, 0.5, 0, 0]
 
 
+@pytest.mark.parametrize("num_frames", range(2, 130))
+def test_the_key_at_the_end_is_that_of_the_last_frame(num_frames):
+    assert over("0% step: 1, 100%: 0", num_frames) == [1.0] * (num_frames - 1) + [0.0]
+
+
+def test_a_key_of_seconds_is_that_of_its_frame():
+    assert over("0 step: 1, 1.1s: 0", num_frames=13, fps=10) == [1.0] * 11 + [0.0, 0.0]
+
+
+@pytest.mark.parametrize("num_steps", [10, 20, 25, 30, 50, 100])
+def test_over_sampling_a_key_is_that_of_its_step(num_steps):
+    for percent in range(1, 100):
+        values = values_over_sampling(f"0% step: 1, {percent}%: 0", name="x")
+        first = -(-percent * num_steps // 100)
+        assert [values.at(step / num_steps) for step in range(num_steps)] == [1] * first + [0] * (num_steps - first)
+
+
 @pytest.mark.parametrize("text", ["", "fast", "0: a", "0 slowly: 1", "0=1", "1, 2", "0: 1 2"])
 def test_what_cannot_be_read_is_said_with_an_example(text):
     with pytest.raises(TravelError, match=r"^Motion effect is .*keys such as 0: 0.2, 8 smooth: 1"):

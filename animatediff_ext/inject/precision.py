@@ -1,0 +1,27 @@
+"""The number format in which motion modules compute."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def own_precision(device_type: str, weights: torch.dtype) -> AbstractContextManager:
+    """Within, modules with ``weights`` of half precision compute in it throughout.
+
+    The WebUI samples under autocast, which takes norms in float32: casts to and fro, and copies of twice the size. A
+    trainer has its weights in float32 and leaves the rest to autocast; there nothing changes.
+    """
+    if weights in (torch.float16, torch.bfloat16) and _is_autocast(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
+
+
+if hasattr(torch, "get_autocast_dtype"):
+    _is_autocast = torch.is_autocast_enabled
+else:  # before torch 2.4 each kind of device has a function of its own
+
+    def _is_autocast(device_type: str) -> bool:
+        asked = {"cuda": torch.is_autocast_enabled, "cpu": torch.is_autocast_cpu_enabled}
+        return device_type in asked and asked[device_type]()

@@ -1,0 +1,47 @@
+"""The number format in which motion modules compute, under the host's autocast."""
+
+import pytest
+import torch
+
+from animatediff_ext.inject import Direction, Injection
+from tests.models.motion import motion_config, random_motion
+
+F = 3
+SITE = "down_blocks.0.motion_modules.0"
+
+
+def hooked(dtype, effect=()):
+    """A forward hook, and a list that is told at each call of the module whether autocast was on."""
+    module = random_motion(motion_config("v2")).to(dtype).at(SITE)
+    seen = []
+    module.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    injection = Injection(None, F, direction=lambda: Direction(effect=effect))
+    hook = injection.motion_hook(SITE, [(module, 1.0)])
+
+    def forward(x):
+        injection._forward = lambda x: hook(None, (), x)
+        with torch.no_grad():
+            return injection.forward(x)
+
+    return forward, seen
+
+
+@pytest.mark.parametrize("effect", [(), (0.5,) * F], ids=["whole", "half the effect"])
+@pytest.mark.parametrize("of_block", [torch.float32, torch.bfloat16])
+def test_half_precision_computes_the_same_under_autocast(of_block, effect):
+    forward, seen = hooked(torch.bfloat16, effect)
+    x = torch.randn(F, 32, 4, 4).to(of_block)
+    plain = forward(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        under_autocast = forward(x)
+    assert plain.dtype == under_autocast.dtype == of_block
+    assert torch.equal(plain, under_autocast)
+    assert seen == [False, False]
+
+
+def test_weights_in_float32_leave_it_to_autocast():
+    """As a trainer has them."""
+    forward, seen = hooked(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert forward(torch.randn(F, 32, 4, 4)).dtype == torch.float32
+    assert seen == [True]
