@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from animatediff_ext.formats.error import FormatError
+from animatediff_ext.out_of_memory import is_out_of_memory
 
 Tensors = dict[str, torch.Tensor]
 
@@ -71,19 +72,11 @@ def _explained(path: Path) -> Iterator[None]:
     except OSError as error:
         raise FormatError.about(path, f"cannot be read: {error.strerror or error}.") from error
     except (MemoryError, RuntimeError) as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             problem = "needs more memory to be read than is free: close other programs, or allow a larger page file."
         else:
             problem = f"cannot be read: {str(error).partition(chr(10))[0]}"
         raise FormatError.about(path, problem) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
-
-
-_OUT_OF_MEMORY = ("you tried to allocate", "Cannot allocate memory", "error code: <1455>")
-"""What PyTorch says in a plain RuntimeError: of its allocator, of mapping, of mapping on Windows."""
 
 
 def _resolve(path: Path) -> tuple[Path, dict[str, Any]]:
@@ -221,7 +214,7 @@ def _open_torch(path: Path, config: dict[str, Any], *, mmap: bool) -> TensorFile
     try:
         content = _unpickle(path, mmap)
     except Exception as error:  # a damaged pickle can raise anything
-        if isinstance(error, OSError) or _is_out_of_memory(error):
+        if isinstance(error, OSError) or is_out_of_memory(error):
             raise  # the file may be whole
         raise _refused(path, error) from error
     tensors = _flatten(content)

@@ -9,7 +9,6 @@ from animatediff_ext.inject.low_rank import (
     motion_layers,
     spatial_attention_layers,
 )
-from animatediff_ext.inject.memory import is_out_of_memory
 from animatediff_ext.inject.placement import Placement
 from animatediff_ext.inject.rows import RowLayoutError, frame_major, stream_major
 from animatediff_ext.inject.schedule import ScheduleOverride
@@ -25,7 +24,6 @@ __all__ = [
     "ScheduleOverride",
     "frame_major",
     "injected",
-    "is_out_of_memory",
     "low_rank_added",
     "misfit",
     "motion_attention_layers",

@@ -19,15 +19,6 @@ TENSORS_OF_GUESTS = 6
 """More, where ControlNets work within the call: the sum of what they give waits for the UNet, which is as much as its
 skips (5.1 in Stable Diffusion 1.5). What one of them needs meanwhile is gone when the UNet begins."""
 SHARE_TO_USE = 0.8
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
-"""Words of errors that are a plain RuntimeError: those of MPS, and of main memory (c10/core/impl/alloc_cpu.cpp)."""
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that there is not enough memory, of whatever device."""
-    if isinstance(error, RuntimeError):  # torch.cuda.OutOfMemoryError is one
-        return any(words in str(error).lower() for words in _OUT_OF_MEMORY)
-    return isinstance(error, MemoryError)
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from animatediff_ext.formats import FormatError
-from animatediff_ext.inject import MisfitError, RowLayoutError, is_out_of_memory
+from animatediff_ext.inject import MisfitError, RowLayoutError
 from animatediff_ext.media import MediaError
+from animatediff_ext.out_of_memory import is_out_of_memory
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.error import SpatialModelError
 

@@ -72,7 +72,7 @@ class Recipe:
     num_zooms: int = 48
     num_chalks: int = 256
     adapter_steps: int = 300
-    motion_steps: int = 4000
+    motion_steps: int = 3500
     zoom_steps: int = 800
     chalk_steps: int = 600
 

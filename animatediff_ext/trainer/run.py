@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from animatediff_ext.inject import is_out_of_memory
+from animatediff_ext.out_of_memory import is_out_of_memory
 from animatediff_ext.trainer.base import amp_dtype, load_base
 from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.config_file import as_text, flat_values

@@ -19,9 +19,10 @@ from modules.processing import Processed, StableDiffusionProcessing, StableDiffu
 
 from animatediff_ext.animate import Session, advice_for, blend_of, check_motion
 from animatediff_ext.infotext import entries
-from animatediff_ext.inject import frame_major, is_out_of_memory
+from animatediff_ext.inject import frame_major
 from animatediff_ext.inject.attach import Blend, Call
 from animatediff_ext.media import check_formats
+from animatediff_ext.out_of_memory import is_out_of_memory
 from animatediff_ext.params import Animation
 from animatediff_ext.webui import (
     arguments,
