@@ -193,8 +193,7 @@ class Accordion:
         self._built[name] = gr.Textbox(**self._common(name), **how)
 
     def _checks(self, name: str) -> None:
-        chosen = host.setting("animatediff_default_save_formats", list(self._fields[name].default))
-        common = {**self._common(name), "value": list(chosen)}
+        common = {**self._common(name), "value": list(host.default_formats())}
         self._built[name] = gr.CheckboxGroup(**common, choices=list(VIDEO_FORMATS))
 
 
@@ -223,7 +222,8 @@ def _status(name: str | None, with_hash: bool = False) -> str:
     """One line on a motion module: its family, its hash, and whether it fits the checkpoint that is loaded."""
     if not name:
         return status_line(
-            f"No motion module in {models.folders()[0]}: download one below, under Download motion modules, or put one there and press 🔄."
+            f"No motion module in {models.folders()[0]}: download one below, under Download motion modules, or put one "
+            "there and press 🔄."
         )
     try:
         path = models.find(name)

@@ -211,6 +211,12 @@ def test_mistakes_get_422_and_no_folder_of_the_server(api, host, tab, tmp_path):
         assert folder not in answer.text
 
 
+def test_there_need_be_no_folder_of_loras(api, host):
+    """The WebUI's Lora extension makes the option."""
+    del host.shared.cmd_opts.lora_dir
+    assert ask(api, animation=request(model="no such.safetensors")).status_code == 422
+
+
 @pytest.mark.parametrize("path", ["{}/a b.ckpt is", "{}\\a b.ckpt is", "'{}/a b.ckpt' is", "{}", "{}, {}/a b.ckpt."])
 def test_folders_of_the_server_are_taken_out_of_messages(host, tmp_path, path):
     without = host.webui("folders").without_folders
