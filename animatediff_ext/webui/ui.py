@@ -222,8 +222,8 @@ def _status(name: str | None, with_hash: bool = False) -> str:
     """One line on a motion module: its family, its hash, and whether it fits the checkpoint that is loaded."""
     if not name:
         return status_line(
-            f"No motion module in {models.folders()[0]}: download one below, under Download motion modules, or put one "
-            "there and press 🔄."
+            f"No motion module in {models.folders()[0]}: download one below, under Download motion modules, or put "
+            "one there and press 🔄."
         )
     try:
         path = models.find(name)

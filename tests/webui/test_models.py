@@ -26,7 +26,8 @@ def folder(host, tmp_path, motion_modules):
 def test_the_folder_of_a_request_counts(host, folder, tmp_path, motion_modules):
     host.opts.data["animatediff_model_path"] = str(tmp_path)
     overrides = {"animatediff_model_path": str(folder), "animatediff_default_save_formats": ["MP4"]}
-    assert is_file(host.generate({"model": "v2.safetensors", "format": []}, override_settings=overrides).images[0])
+    args = [{"enable": True, "model": "v2.safetensors", "video_length": NUM_FRAMES}]
+    assert is_file(host.generate(args=args, override_settings=overrides).images[0])
     assert host.opts.data["animatediff_model_path"] == str(tmp_path)
     assert set(vars(host.opts)) == {"data", "data_labels"}
 
