@@ -154,7 +154,7 @@ def test_a_job_that_failed_is_over(host, api):
         raise MemoryError
 
     p.sample = sample
-    with pytest.raises(MemoryError):
+    with pytest.raises(host.error):
         host.run(p)
     assert seen == [True]
     assert ours(api, "job") == {"active": False, "stage": "idle"}
