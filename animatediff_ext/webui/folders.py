@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modules import paths, shared
 
-from animatediff_ext.webui import host, models
+from animatediff_ext.webui import host, loras, models
 
 
 def without_folders(text: str, *others: str | None) -> str:
@@ -28,4 +28,4 @@ def _shortened(folder: Path):
 def _known() -> list:
     webui = [getattr(paths, name, None) for name in ("script_path", "data_path", "models_path", "extensions_dir")]
     temporary = [shared.opts.temp_dir, tempfile.gettempdir()]
-    return [*models.folders(), host.EXTENSION, *webui, shared.cmd_opts.lora_dir, *temporary]
+    return [*models.folders(), host.EXTENSION, *webui, *loras.lora_folders(), *temporary]

@@ -1,7 +1,7 @@
 """Inpainting with a mask for each frame. The WebUI knows one mask for all pictures of a batch.
 
 It prepares each frame here as if that were its only picture (with whatever it does to masks: blur, inversion, *Only
-masked*, soft inpainting), and the results are put together.
+masked*), and the results are put together. Soft inpainting makes its own masks of all frames at once, for one place.
 
 Axes: f frames, c channels, h height, w width.
 """
@@ -15,8 +15,11 @@ from modules.processing import create_binary_mask
 from PIL import Image, ImageOps
 
 from animatediff_ext.webui import changes
+from animatediff_ext.webui.errors import AnimateDiffError
 
 _ATTRIBUTE = "animatediff_frame_masks"
+_SOFT = "Soft inpainting enabled"
+"""What the WebUI's extension says in infotexts where it takes part."""
 _PER_FRAME = ("init_images", "image_mask", "overlay_images", "mask_for_overlay", "paste_to", "color_corrections")
 """What the WebUI makes of one frame, beside tensors."""
 
@@ -67,6 +70,11 @@ class FrameMasks:
         finally:
             p.init_images, p.batch_size, p.inpaint_full_res = pictures, batch_size, only_masked
         self._paste = [(frame["paste_to"], frame["mask_for_overlay"]) for frame in frames]
+        if _SOFT in p.extra_generation_params and len({place for place, _ in self._paste}) > 1:
+            raise AnimateDiffError(
+                "Soft inpainting pastes all frames back at one place, but with Only masked these masks have several: "
+                "choose Whole picture (inpaint_full_res false), or switch Soft inpainting off."
+            )
         self.before_image(0)
         p.image_mask = masks[0]
         p.overlay_images = [overlay for frame in frames for overlay in frame["overlay_images"]]

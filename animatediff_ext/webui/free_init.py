@@ -25,7 +25,7 @@ FRESH_SEED_OFFSET = 0xF2EE_0000
 
 def sample_repeatedly(p, animation: Animation, sample: Callable):
     """The result of the last round of ``sample``. Only the last one has a hires pass; an interrupt ends the rounds."""
-    settings, num_steps = animation.free_init, p.steps
+    settings, num_steps, checkpoint = animation.free_init, p.steps, host.checkpoint_in_use()
     shared.state.job_count += settings.num_iterations - 1
     first = _generator(p, animation, p.seeds).next()  # f c h w
     mask = low_pass(
@@ -42,7 +42,7 @@ def sample_repeatedly(p, animation: Animation, sample: Callable):
         if shared.state.interrupted or shared.state.skipped:
             return latent
         shared.state.nextjob()
-        host.reload_checkpoint()
+        host.back_to_checkpoint(checkpoint)
         fresh = _generator(p, animation, [int(seed) + iteration * FRESH_SEED_OFFSET for seed in p.seeds]).next()
         noise = refined_noise(noised(latent, first, _least_signal()), fresh, mask).to(first)
     return _sample_from(p, animation, noise, sample)

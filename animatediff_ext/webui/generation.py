@@ -7,7 +7,7 @@ calls raises it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -34,9 +34,11 @@ from animatediff_ext.webui import (
     late_changes,
     loras,
     models,
+    plot_words,
     xyz,
 )
 from animatediff_ext.webui.argument_object import ShownArgument
+from animatediff_ext.webui.arrivals import Arrival
 from animatediff_ext.webui.control_hints import hints_cut
 from animatediff_ext.webui.controlnet import Guidance
 from animatediff_ext.webui.errors import EXPECTED, NOT_ENOUGH_MEMORY, AnimateDiffError, mistakes_said
@@ -47,7 +49,7 @@ from animatediff_ext.webui.free_init import sample_repeatedly
 from animatediff_ext.webui.job import Progress
 from animatediff_ext.webui.loras import MotionLoras
 from animatediff_ext.webui.models import CACHE, Loaded, short_hash
-from animatediff_ext.webui.noise import direct_hires_pass, directed, seeds_directed
+from animatediff_ext.webui.noise import check_generator, direct_hires_pass, directed, seeds_directed
 from animatediff_ext.webui.settings import encode_options
 from animatediff_ext.webui.travel import PromptTravel
 
@@ -60,10 +62,17 @@ def generation_of(p) -> Generation | None:
     return generation if generation is not None and generation.p is p else None
 
 
-def begin(p: StableDiffusionProcessing, script_args: Sequence, changed: Mapping[str, Any] | None = None) -> None:
+def begin(
+    p: StableDiffusionProcessing,
+    script_args: Sequence,
+    changed: Mapping[str, Any] | None = None,
+    *,
+    rescue: Callable[[Generation], None] = lambda _generation: None,
+) -> None:
     """Set up ``p`` for an animation if one was asked for. Problems are raised when ``p`` begins its work.
 
-    ``changed`` is what others have changed since in its arguments, by API name.
+    ``changed`` is what others have changed since in its arguments, by API name. ``rescue`` is called if the generation
+    fails later on, perhaps with videos that are finished.
     """
     end(p)
     if getattr(p, "firstpass_image", None) is not None:  # ✨ in the gallery, on an animation: a GIF has a palette
@@ -72,13 +81,18 @@ def begin(p: StableDiffusionProcessing, script_args: Sequence, changed: Mapping[
     p.extra_generation_params = {k: v for k, v in p.extra_generation_params.items() if k not in infotext.KEYS}
     generation = None
     try:
-        generation = _prepared(p, script_args, changed or {})
+        with host.overrides_in_force(p):
+            generation = _prepared(p, script_args, changed or {})
         if generation is None:
             CACHE.clear()  # with AnimateDiff off, no memory is held
             loras.forget()
         else:
-            generation.prepare()
-            late_changes.heed(p, generation.argument, lambda now: begin(p, script_args, {**(changed or {}), **now}))
+            generation.prepare(rescue)
+            late_changes.heed(
+                p,
+                generation.argument,
+                lambda now: begin(p, script_args, {**(changed or {}), **now}, rescue=rescue),
+            )
     except Exception as problem:
         if generation is not None:
             generation.guidance.close()
@@ -204,10 +218,13 @@ def _fail(p, problem: Exception) -> None:
 
 def _for_user(problem: Exception, p) -> Exception:
     if is_out_of_memory(problem):
-        return AnimateDiffError(NOT_ENOUGH_MEMORY, status_code=503)
-    if not isinstance(problem, (AnimateDiffError, *EXPECTED)):
+        shown = AnimateDiffError(NOT_ENOUGH_MEMORY, status_code=503)
+    elif isinstance(problem, (AnimateDiffError, *EXPECTED)):
+        shown = AnimateDiffError(without_folders(str(problem), p.outpath_samples) if p.is_api else str(problem))
+    else:
         return problem
-    return AnimateDiffError(without_folders(str(problem), p.outpath_samples) if p.is_api else str(problem))
+    plot_words.tell(p, shown)
+    return shown
 
 
 class Generation:
@@ -232,6 +249,7 @@ class Generation:
         self.guidance = guidance
         self.interrupted: list[bool] = []
         """For each video, whether its sampling was cut short."""
+        self.arrivals: list[Arrival] = []
         self._nothing_saved = p.do_not_save_samples
         self._session: Session | None = None
         self._problem: Exception | None = None
@@ -242,7 +260,7 @@ class Generation:
         self._travel = PromptTravel(p, animation)
         self._loras = MotionLoras(p, animation)
 
-    def prepare(self) -> None:
+    def prepare(self, rescue: Callable[[Generation], None]) -> None:
         """Change the fields of ``p`` that an animation needs otherwise."""
         p, animation, original, close = self.p, self.animation, self.p.sample, self.p.close
         is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
@@ -265,6 +283,7 @@ class Generation:
 
         def release_and_close():  # `end` takes this back, so it is called after a failure only
             self.guidance.release()
+            rescue(self)
             close()
 
         changes.change(
@@ -297,6 +316,7 @@ class Generation:
         try:
             self._raise_kept_problem()
             host.check_unet_is_ours_to_use()
+            check_generator(self.p.rng, self.animation)
             with hints_cut(self.p, self.guidance, self.animation) as cut_hints:
 
                 def before_call(call: Call) -> None:
@@ -357,6 +377,7 @@ class Generation:
         """
         p = self.p
         try:
+            self._raise_kept_problem()
             yield
         except Exception as problem:
             raised, close = _for_user(problem, p), p.close
@@ -431,3 +452,12 @@ class Generation:
     def after_batch(self) -> None:
         """One video has been sampled."""
         self.interrupted.append(shared.state.interrupted or shared.state.skipped)
+
+    def frame_arrived(self, given) -> None:
+        """A frame is as the WebUI makes it; ``given`` is the WebUI's ``PostprocessImageArgs``."""
+        p = self.p
+        if not self.arrivals or self.arrivals[-1].number != p.iteration:
+            first = p.iteration * self.animation.num_frames
+            about = {"seed": p.all_seeds[first], "prompt": p.all_prompts[first], "infotext": host.infotext_of(p, 0)}
+            self.arrivals.append(Arrival(number=p.iteration, **about))
+        self.arrivals[-1].given.append(given)

@@ -2,6 +2,7 @@
 
 The plot draws its grids from a picture of each cell, and calls nothing once it has. So its drawing is wrapped: it is
 first left to work as ever, and then draws the same plot again for each moment, with what the cells' clips show then.
+What the cells have to say is put into the plot's comments.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import datetime
 import io
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from functools import wraps
@@ -17,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from modules import images, shared
+from modules.processing import Processed
 from PIL import Image
 
 from animatediff_ext.media import MediaError
 from animatediff_ext.params import Animation, Output
 from animatediff_ext.save import as_played, save_animation
-from animatediff_ext.webui import host, output, playing, xyz
+from animatediff_ext.webui import host, output, playing, plot_words, xyz
+from animatediff_ext.webui.errors import AnimateDiffError
 from animatediff_ext.webui.generation import Generation
 from animatediff_ext.webui.settings import encode_options
+from animatediff_ext.webui.temporary import folder_for_now, stem_for_now
 
 SETTING = "animatediff_moving_grids"
 MAX_FPS, MAX_FRAMES, MAX_SIDE = 60, 300, 4096
@@ -77,9 +81,10 @@ def note(generation: Generation, processed) -> None:
     """Keep the clip of a cell, before its frames become files."""
     if not vars(generation.p).get(_WANTED):
         return
-    video = next(output.videos_in(generation, processed), None)
-    if video is None:
+    videos = output.videos_of(generation)
+    if not videos:
         return
+    video = videos[0]
     frames, fps = as_played(video.frames, generation.animation)
     packed = [_packed(frame) for frame in frames]
     vars(processed)[_CLIP] = Clip(frames=packed, fps=fps, animation=generation.animation, seed=video.seed)
@@ -104,19 +109,28 @@ def _moving(draw: Callable) -> Callable:
     @wraps(draw)
     def drawn(p, *args, **how):
         cell = how.get("cell")
-        if cell is None or not host.setting(SETTING, True):
+        if cell is None:
             return draw(p, *args, **how)
         cells: dict[tuple[int, int, int], Any] = {}
 
         def noted(x, y, z, *place):
-            cells[place] = cell(x, y, z, *place)
+            try:
+                cells[place] = cell(x, y, z, *place)
+            except AnimateDiffError:  # the plot asks its first cell for an infotext, also where that was refused
+                cells[place] = Processed(p, [], p.seed, "")
             return cells[place]
 
-        vars(p)[_WANTED] = True
+        with host.overrides_in_force(p):
+            moves = host.setting(SETTING, True)
+        vars(p)[_WANTED] = moves
         try:
-            plot = draw(p, *args, **{**how, "cell": noted})
+            with plot_words.problems_heard(p) as problems:
+                plot = draw(p, *args, **{**how, "cell": noted})
         finally:
             del vars(p)[_WANTED]
+        if problems and not any(one.images for one in cells.values()):
+            raise next(iter(problems.values()))
+        _say(p, plot, [*p.comments, *problems])
 
         def at(time_s: float):
             return draw(p, *args, **{**how, "cell": lambda _x, _y, _z, *place: _shown(cells[place], time_s)})
@@ -124,17 +138,39 @@ def _moving(draw: Callable) -> Callable:
         clips = [clip for clip in map(_clip_of, cells.values()) if clip]
         if clips and plot.images and not shared.state.interrupted:
             num_grids = 1 + (len(how["zs"]) if how.get("include_sub_grids") else 0)
-            try:
-                for i in range(num_grids):
-                    plot.images[i] = _moving_grid(p, plot, i, clips, at)
-            except MediaError as problem:  # the plot itself is there
-                plot.comments = f"{plot.comments or ''}The grid does not move: {problem}\n"
+            with host.overrides_in_force(p):
+                _set_in_motion(p, plot, num_grids, clips, at)
             if not p.is_api:
                 playing.tell(plot)
         return plot
 
     setattr(drawn, _WRAPPED, True)
     return drawn
+
+
+def _say(p, plot, sentences: list[str]) -> None:
+    """What is new of it. The plot itself has the comments of its first cell alone."""
+    said = plot.comments or ""
+    new = [sentence for sentence in sentences if sentence not in said]
+    plot.comments = said + "".join(f"{sentence}\n" for sentence in new)
+    if p.is_api and new:
+        known = plot.extra_generation_params.get(output.COMMENTS_KEY, [])
+        plot.extra_generation_params = {**plot.extra_generation_params, output.COMMENTS_KEY: [*known, *new]}
+
+
+def _set_in_motion(p, plot, num_grids: int, clips: list[Clip], at: Callable) -> None:
+    """The first ``num_grids`` pictures of a plot. A grid that cannot be drawn or written stays still."""
+    formats = [name for name in output.RETURNED if name in clips[0].animation.output.formats]
+    if p.is_api and not formats:
+        return
+    try:
+        with _drawn(num_grids, clips, at) as grids:
+            for i, frames in enumerate(grids):
+                plot.images[i] = _moving_grid(p, plot, i, clips[0], formats, frames)
+    except (MediaError, OSError) as problem:  # the plot itself is there
+        _say(p, plot, [f"The grid does not move: {problem}"])
+    except _StoppedError:
+        _say(p, plot, ["The grid does not move, since drawing it was interrupted."])
 
 
 def _clip_of(processed) -> Clip | None:
@@ -151,39 +187,68 @@ def _shown(processed, time_s: float):
     return shown
 
 
-class _GridFrames:
-    """The pictures of one grid, drawn when they are needed, so that memory does not grow with their number."""
+class _StoppedError(Exception):
+    """The user has pressed *Interrupt*."""
 
-    def __init__(self, clips: list[Clip], index: int, at: Callable):
-        self.fps = min(max(clip.fps for clip in clips), MAX_FPS)
-        self._number = min(max(1, round(max(clip.duration_s for clip in clips) * self.fps)), MAX_FRAMES)
-        self._index, self._at = index, at
+
+class _GridFrames:
+    """The pictures of one grid, which lie in files, so that memory does not grow with their number."""
+
+    def __init__(self, files: list[Path], fps: float, stop_if_asked: Callable[[], None]):
+        self.fps = fps
+        self._files, self._stop_if_asked = files, stop_if_asked
 
     def __iter__(self) -> Iterator[Image.Image]:
-        for i in range(self._number):
-            picture = self._at(i / self.fps).images[self._index].convert("RGB")
-            picture.thumbnail((MAX_SIDE, MAX_SIDE))
-            yield picture
+        for file in self._files:
+            self._stop_if_asked()
+            with Image.open(file) as picture:
+                yield picture.convert("RGB")
 
 
-def _moving_grid(p, plot, index: int, clips: list[Clip], at: Callable) -> Image.Image:
-    frames, still, first = _GridFrames(clips, index, at), plot.images[index], clips[0]
-    asked = first.animation.output
-    animation = Animation(output=Output(fps=frames.fps, loop_count=asked.loop_count))
-    comment = plot.infotexts[index] if shared.opts.enable_pnginfo else ""
+@contextmanager
+def _drawn(num_grids: int, clips: list[Clip], at: Callable) -> Iterator[list[_GridFrames]]:
+    """Each moment once, for all grids and all their formats. Raises `_StoppedError`, also while these are read."""
+    stop_if_asked = _until_interrupted()
+    fps = min(max(clip.fps for clip in clips), MAX_FPS)
+    number = min(max(1, round(max(clip.duration_s for clip in clips) * fps)), MAX_FRAMES)
+    files: list[list[Path]] = [[] for _ in range(num_grids)]
+    with folder_for_now() as folder:
+        for moment in range(number):
+            stop_if_asked()
+            for i, grid in enumerate(at(moment / fps).images[:num_grids]):
+                picture = grid.convert("RGB")
+                picture.thumbnail((MAX_SIDE, MAX_SIDE))
+                files[i].append(folder / f"{i}-{moment}.png")
+                picture.save(files[i][-1], compress_level=1)
+        yield [_GridFrames(these, fps, stop_if_asked) for these in files]
+
+
+def _until_interrupted() -> Callable[[], None]:
+    """The first press of *Interrupt* may only ask the WebUI to stop after this picture; one that came while the cells
+    were made has ended them, and is not meant again."""
+    was_stopping = shared.state.stopping_generation
+
+    def stop_if_asked() -> None:
+        if shared.state.interrupted or (shared.state.stopping_generation and not was_stopping):
+            raise _StoppedError
+
+    return stop_if_asked
+
+
+def _moving_grid(p, plot, index: int, first: Clip, formats: list[str], frames: _GridFrames) -> Image.Image:
+    still = plot.images[index]
+    animation = Animation(output=Output(fps=frames.fps, loop_count=first.animation.output.loop_count))
+    comment = (plot.infotexts[index] or "") if shared.opts.enable_pnginfo else ""  # of a cell that was refused, none
 
     def write(stem: Path, formats: set[str]) -> dict[str, Path]:
         return save_animation(frames, stem, animation, comment=comment, formats=formats, options=encode_options())
 
     keep = shared.opts.grid_save and not p.do_not_save_grid
-    formats = [name for name in output.RETURNED if name in asked.formats]
     if not p.is_api:
         files = write(_stem(p, first.seed), set(formats)) if keep and formats else {}
         moving = output.stand_in(files, write)
         return MovingPicture.of(still, moving, playing.entry(moving, files, frames.fps))
-    if not formats:
-        return still
-    with nullcontext(_stem(p, first.seed)) if keep else output.stem_for_now() as stem:
+    with nullcontext(_stem(p, first.seed)) if keep else stem_for_now() as stem:
         files = write(stem, set(formats if keep else formats[:1]))
         return output.FilePicture.of(still, files[formats[0]])
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from modules import devices, extensions, sd_models, sd_samplers, sd_unet, shared
+from modules import devices, extensions, processing, sd_models, sd_samplers, sd_unet, shared
 from modules.sd_samplers_common import InterruptedException
 
 from animatediff_ext.animate import Session
@@ -70,9 +70,21 @@ def attach(session: Session, p) -> bool:
     return session.use_schedule(model, lambda: sd_models.apply_alpha_schedule_override(model, p))
 
 
-def reload_checkpoint() -> None:
-    """Back to the checkpoint of this generation, which a refiner may have replaced."""
-    sd_models.reload_model_weights()
+def checkpoint_in_use():
+    """What `back_to_checkpoint` takes."""
+    return shared.sd_model.sd_checkpoint_info
+
+
+def back_to_checkpoint(checkpoint) -> None:
+    """Load it if a refiner has replaced it, whatever the user has chosen in the page meanwhile."""
+    sd_models.reload_model_weights(info=checkpoint)
+
+
+def infotext_of(p, index: int) -> str:
+    """That of one picture of the batch which is being made, as the WebUI writes it."""
+    return processing.create_infotext(
+        p, p.prompts, p.seeds, p.subseeds, index=index, all_negative_prompts=p.negative_prompts
+    )
 
 
 def renew_sampler(p) -> None:
@@ -124,9 +136,33 @@ def take_back_stop() -> None:
     shared.state.interrupted = False
 
 
+@contextmanager
+def overrides_in_force(p) -> Iterator[None]:
+    """Settings as a request wants them, where the WebUI has not set them yet or has set them back already.
+
+    It does so for the time between *before_process* and *postprocess* alone. Values shadow the settings as in
+    `all_rows_in_one_call`; checkpoint and VAE are left to the WebUI, which has to load them.
+    """
+    shadow, known = shared.opts.__dict__, shared.opts.data_labels
+    wanted = {
+        name: value
+        for name, value in p.override_settings.items()
+        if name in known and name not in ("sd_model_checkpoint", "sd_vae")
+    }
+    wanted = {name: value for name, value in wanted.items() if not getattr(known[name], "restrict_api", False)}
+    before = {name: shadow[name] for name in wanted if name in shadow}
+    shadow.update(wanted)
+    try:
+        yield
+    finally:
+        for name in wanted:
+            del shadow[name]
+        shadow.update(before)
+
+
 def setting(name: str, default=None):
     """A setting of ours, also while the WebUI does not know of it yet."""
-    return shared.opts.data.get(name, default)
+    return getattr(shared.opts, name, default)
 
 
 def temporary_folder() -> Path | None:

@@ -23,7 +23,7 @@ class Job:
     """Numbers begin at 1, and are None where they mean nothing."""
 
     stage: str = "preparing"
-    """Then sampling, decoding, writing; with several videos, the first three for each."""
+    """Then sampling, decoding, writing; with several videos, for each of them."""
     request_id: str = ""
     video: int = 1
     videos: int = 1

@@ -10,8 +10,22 @@ from modules import rng
 
 from animatediff_ext.noise import COMMON_SEED_OFFSET, mixed, sources_of
 from animatediff_ext.params import Animation
+from animatediff_ext.webui.errors import AnimateDiffError
 
 _MARK = "animatediff_noise"
+
+
+def check_generator(generator, animation: Animation) -> None:
+    """Raises `AnimateDiffError` where another extension stands between the WebUI's generator and an animation that has
+    to make noise as that one does."""
+    wanted = ["FreeInit"] * animation.free_init.enabled
+    wanted += [f"Noise {animation.noise.kind}"] * (animation.noise.kind != "independent")
+    if wanted and not isinstance(generator, rng.ImageRNG):
+        raise AnimateDiffError(
+            f"Another extension changes the noise of this generation, as ControlNet's inpaint_only+lama does, which "
+            f"{' and '.join(wanted)} cannot follow: choose another preprocessor, or switch FreeInit off and set Noise "
+            "(noise_kind) to independent."
+        )
 
 
 def directed(generator: rng.ImageRNG, animation: Animation) -> rng.ImageRNG:

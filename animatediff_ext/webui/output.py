@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,10 @@ from PIL.Image import Image, fromarray
 
 from animatediff_ext.save import FILE_ORDER, as_played, save_animation
 from animatediff_ext.webui import host, names, playing
+from animatediff_ext.webui.arrivals import Arrival
 from animatediff_ext.webui.generation import Generation
 from animatediff_ext.webui.settings import encode_options
+from animatediff_ext.webui.temporary import preview_stem, stem_for_now
 from animatediff_ext.webui.upload import name_below, name_for_now, upload_videos
 
 _SHOWN_BY_A_BROWSER = ("GIF", "WEBP")
@@ -28,6 +30,7 @@ TRAVEL_KEY = "AnimateDiff travel"
 COMMENTS_KEY = "AnimateDiff comments"
 RETURNED = ("GIF", "MP4", "WEBP", "WEBM")
 """What the API returns of the files."""
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,43 @@ class Video:
     seed: int
     prompt: str
     complete: bool
+    say: Callable[[str], None]
+    """Takes sentences on its files."""
 
 
-def deliver(generation: Generation, processed: Processed) -> None:
-    """Write what was asked for, and replace the pictures of ``processed`` by animations.
+def write_arrived(generation: Generation) -> None:
+    """Write the videos that are finished, before the next one begins: whatever happens to that, they are there.
 
     Raises `MediaError` if a file cannot be written.
     """
-    videos = list(videos_in(generation, processed))
+    for arrival in generation.arrivals:
+        if arrival.shown is None:
+            generation.progress.now(stage="writing")
+            _written(generation, arrival, _video(generation, arrival))
+
+
+def rescue(generation: Generation) -> None:
+    """After a failure: write the videos that are finished, and that the user would have kept."""
+    with host.overrides_in_force(generation.p):
+        for arrival in generation.arrivals:
+            video = _video(generation, arrival)
+            is_whole = len(video.frames) >= generation.animation.num_frames
+            if arrival.shown is None and is_whole and _is_kept(generation, video):
+                try:
+                    _written(generation, arrival, video)
+                except Exception as problem:  # what is raised already says why the generation ended
+                    _LOG.warning("Video %d was finished, but could not be written: %s", arrival.number + 1, problem)
+
+
+def deliver(generation: Generation, processed: Processed) -> None:
+    """Write what was asked for and is not written yet, and replace the pictures of ``processed`` by animations.
+
+    Raises `MediaError` if a file cannot be written.
+    """
     p = generation.p
-    if not videos and (shared.state.interrupted or shared.state.stopping_generation):
+    if not generation.arrivals and (shared.state.interrupted or shared.state.stopping_generation):
         p.comment("AnimateDiff was interrupted before the first step, so there is nothing to show.")
-    info = _show(generation, processed, videos) if videos else {}
+    info = _show(generation, processed) if generation.arrivals else {}
     processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # it had those of before
     if p.is_api and p.comments:  # the page shows them below the gallery; the API has no place
         info[COMMENTS_KEY] = list(p.comments)
@@ -61,14 +89,21 @@ def deliver(generation: Generation, processed: Processed) -> None:
     playing.tell(processed)
 
 
-def _show(generation: Generation, processed: Processed, videos: Sequence[Video]) -> dict[str, Any]:
+def _show(generation: Generation, processed: Processed) -> dict[str, Any]:
     """Files, and what stands for them in ``processed``. Returns what the answer's info says of them."""
     info: dict[str, Any] = {}
     shares = generation.prompt_shares() if generation.p.is_api else {}
     if shares:
         info[TRAVEL_KEY] = shares
-    show = _answer_api if generation.p.is_api else _hand_over if generation.is_for_a_program else _fill_gallery
-    shown = [(item, video.infotext) for video in videos for item in show(generation, video)]
+    texts = processed.infotexts[processed.index_of_first_image :]  # one for each frame
+    shown = []
+    for arrival in generation.arrivals:
+        text = texts[0] if texts else arrival.infotext
+        texts = texts[len(arrival.given) :]
+        items = _written(generation, arrival, _video(generation, arrival, infotext=text))
+        shown += [(item, text) for item in items]
+    for note in [note for arrival in generation.arrivals for note in arrival.notes]:
+        generation.p.comment(note)
     shown.sort(key=lambda item: not isinstance(item[0], FilePicture))  # frames come behind the files of all videos
     processed.images = [item for item, _ in shown]
     processed.infotexts = [text for _, text in shown]
@@ -76,25 +111,30 @@ def _show(generation: Generation, processed: Processed, videos: Sequence[Video])
     return info
 
 
-def videos_in(generation: Generation, processed: Processed) -> Iterator[Video]:
-    pictures = processed.images[processed.index_of_first_image :]
-    texts = processed.infotexts[processed.index_of_first_image :]  # one for each frame
-    num_videos = len(generation.interrupted)
-    if not num_videos or not pictures:
-        return
-    every = max(1, len(pictures) // len(texts))  # settings may put masks behind every picture
-    frames = pictures[::every][: len(texts)]  # other scripts may have added theirs at the end
-    length = len(frames) // num_videos  # other scripts may have taken frames out
-    for i in range(num_videos):
-        first = i * generation.animation.num_frames
-        yield Video(
-            number=i,
-            frames=frames[i * length : (i + 1) * length],
-            infotext=texts[i * length],
-            seed=processed.all_seeds[first],
-            prompt=processed.all_prompts[first],
-            complete=not generation.interrupted[i],
-        )
+def videos_of(generation: Generation) -> list[Video]:
+    return [_video(generation, arrival) for arrival in generation.arrivals]
+
+
+def _video(generation: Generation, arrival: Arrival, *, infotext: str | None = None) -> Video:
+    """``infotext`` is that of the answer, once there is one: other scripts may have changed it."""
+    return Video(
+        number=arrival.number,
+        frames=arrival.frames(),
+        infotext=arrival.infotext if infotext is None else infotext,
+        seed=arrival.seed,
+        prompt=arrival.prompt,
+        complete=not generation.interrupted[arrival.number],
+        say=arrival.notes.append,
+    )
+
+
+def _written(generation: Generation, arrival: Arrival, video: Video) -> list[Image]:
+    """What stands for a video in the answer. Its files are written once, and not tried again after a failure."""
+    if arrival.shown is None:
+        arrival.shown = []
+        show = _answer_api if generation.p.is_api else _hand_over if generation.is_for_a_program else _fill_gallery
+        arrival.shown = show(generation, video)
+    return arrival.shown
 
 
 def _fill_gallery(generation: Generation, video: Video) -> list[Image]:
@@ -185,16 +225,16 @@ def _formats(generation: Generation, keep: bool) -> set[str]:
 
 
 def _write(generation: Generation, video: Video, stem: Path, formats: set[str]) -> dict[str, Path]:
-    comment = video.infotext if shared.opts.enable_pnginfo else ""
-    return save_animation(
-        video.frames,
-        stem,
-        generation.animation,
-        comment=comment,
-        formats=formats,
-        options=encode_options(),
-        say=generation.p.comment,
+    in_pictures = video.infotext if shared.opts.enable_pnginfo else ""
+    how = {"options": encode_options(), "say": video.say}
+    files = save_animation(
+        video.frames, stem, generation.animation, comment=in_pictures, formats=formats - {"TXT"}, **how
     )
+    if "TXT" in formats:  # is nothing but the infotext
+        files |= save_animation(
+            video.frames, stem, generation.animation, comment=video.infotext, formats={"TXT"}, **how
+        )
+    return files
 
 
 def _stem(generation: Generation, video: Video) -> Path:
@@ -213,16 +253,4 @@ def _upload(generation: Generation, video: Video, files: dict[str, Path], keep: 
     p = generation.p
     if video.complete or shared.opts.save_incomplete_images:
         request = generation.animation.output.request_id
-        upload_videos(files, name_below(names.root(p)) if keep else name_for_now(video.seed, request), p.comment)
-
-
-def preview_stem() -> Path:
-    """In a folder for what only the gallery shows; it is cleaned as the system cleans its temporary files."""
-    return Path(tempfile.mkdtemp(prefix="animatediff-", dir=host.temporary_folder())) / "animation"
-
-
-@contextmanager
-def stem_for_now() -> Iterator[Path]:
-    """In a folder that goes again: nothing stays on the disk of a service that asked for nothing to be saved."""
-    with tempfile.TemporaryDirectory(prefix="animatediff-", dir=host.temporary_folder()) as folder:
-        yield Path(folder) / "animation"
+        upload_videos(files, name_below(names.root(p)) if keep else name_for_now(video.seed, request), video.say)

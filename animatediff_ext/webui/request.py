@@ -29,7 +29,8 @@ def argument_of(p) -> AnimateDiffProcess | None:
         return own[0]
     try:
         kind = AnimateDiffProcess if arguments.are_of_a_program(own) else PageArgument
-        found = kind.of(_everything(p, own), enable=_animation(p, own).enabled)
+        with host.overrides_in_force(p):  # which formats there are by default
+            found = kind.of(_everything(p, own), enable=_animation(p, own).enabled)
     except SettingsError:
         return None
     # It says what dictionaries behind it say as well, and would be outvoted by them.

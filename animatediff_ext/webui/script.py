@@ -16,6 +16,7 @@ from animatediff_ext.webui import (
     output,
     routes,
     settings,
+    temporary,
     xyz,
 )
 from animatediff_ext.webui.generation import generation_of
@@ -54,7 +55,7 @@ class AnimateDiffScript(scripts.Script):
 
     def before_process(self, p, *args):
         if not self._twin:  # with no fields of ours, these are the arguments of all scripts
-            generation.begin(p, args)
+            generation.begin(p, args, rescue=output.rescue)
 
     def process(self, p, *args):
         running = generation_of(p)
@@ -65,6 +66,7 @@ class AnimateDiffScript(scripts.Script):
         running = generation_of(p)
         if running:
             with running.keeping_problems():
+                output.write_arrived(running)
                 running.before_batch()
 
     def process_before_every_sampling(self, p, *args, **kwargs):
@@ -77,6 +79,12 @@ class AnimateDiffScript(scripts.Script):
         running = generation_of(p)
         if running:
             running.frame_masks.before_image(p.batch_index)
+
+    def postprocess_image_after_composite(self, p, pp, *args):
+        running = generation_of(p)
+        if running:
+            with running.keeping_problems():
+                running.frame_arrived(pp)
 
     def postprocess_batch(self, p, *args, **kwargs):
         running = generation_of(p)
@@ -105,7 +113,7 @@ def on_cfg_denoiser(params) -> None:
 
 def register() -> None:
     """Tell the WebUI of our callbacks. It runs the door anew on *Reload UI*, so this may be called again."""
-    before_ui = (xyz.register, grids.register)
+    before_ui = (xyz.register, grids.register, temporary.remove_old_previews)
     others = (unregister, routes.register)
     for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted, *before_ui, *others):
         script_callbacks.remove_callbacks_for_function(function)

@@ -21,28 +21,53 @@ MARK = f"(kept in {FILE})"
 _LOG = logging.getLogger(__name__)
 
 
-def seal(name: str) -> None:
-    """Move the value of a setting away. An empty one is forgotten. What cannot be moved stays, with a warning."""
+def seal(name: str) -> bool:
+    """Move the value of a setting away, if it has one. What cannot be moved stays, with a warning. True if it was."""
     value = shared.opts.data.get(name)
-    if value == MARK:
-        return
+    if not value or value == MARK or not _written({**_read(), name: value}, name):
+        return False
+    shared.opts.data[name] = MARK
+    return True
+
+
+def seal_for_good(*names: str) -> None:
+    """The same when the WebUI starts, which has read the values from its file: there they are replaced as well, unless
+    settings are frozen."""
+    sealed = [name for name in names if seal(name)]
+    if sealed and not shared.cmd_opts.freeze_settings:
+        try:
+            shared.opts.save(shared.config_filename)
+        except OSError as problem:
+            _LOG.warning(
+                "%s could not be written (%s): %s can still be read there.",
+                shared.config_filename,
+                problem.strerror,
+                " and ".join(sealed),
+            )
+
+
+def changed(name: str) -> None:
+    """The user has set it: a value is moved away, an empty one is forgotten."""
     secrets = _read()
-    if not value and name not in secrets:
-        return
-    secrets = {**secrets, name: value} if value else {key: kept for key, kept in secrets.items() if key != name}
-    try:
-        _write(secrets)
-    except OSError as problem:
-        _LOG.warning("%s could not be written (%s): %s stays where all settings are.", _path(), problem.strerror, name)
-        return
-    if value:
-        shared.opts.data[name] = MARK
+    if shared.opts.data.get(name):
+        seal(name)
+    elif name in secrets:
+        _written({key: kept for key, kept in secrets.items() if key != name}, name)
 
 
 def opened(name: str) -> str:
     """The value of a setting, wherever it is; "" for none."""
     value = shared.opts.data.get(name)
     return str(value or "") if value != MARK else str(_read().get(name, ""))
+
+
+def _written(secrets: dict[str, str], name: str) -> bool:
+    try:
+        _write(secrets)
+    except OSError as problem:
+        _LOG.warning("%s could not be written (%s): %s stays where all settings are.", _path(), problem.strerror, name)
+        return False
+    return True
 
 
 def _path() -> Path:

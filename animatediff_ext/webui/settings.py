@@ -131,12 +131,15 @@ def _s3() -> None:
         "by https, unless it begins with http://"
     )
     _add("animatediff_s3_port", None, "S3 protocol port", gr.Textbox).info("empty: 443, or 80 for http")
-    for name, label in (("access", "S3 protocol access_key"), ("secret", "S3 protocol secret_key")):
-        secret = f"animatediff_s3_{name}_key"
+    labels = {
+        "animatediff_s3_access_key": "S3 protocol access_key",
+        "animatediff_s3_secret_key": "S3 protocol secret_key",
+    }
+    for secret, label in labels.items():
         info = _add(secret, None, label, gr.Textbox, {"type": "password"})
         info.info(f"moves into {sealed.FILE}, since all pages and clients see settings; empty: boto3's own sources")
-        info.onchange = partial(sealed.seal, secret)
-        sealed.seal(secret)
+        info.onchange = partial(sealed.changed, secret)
+    sealed.seal_for_good(*labels)
     _add("animatediff_s3_storge_bucket", None, "Bucket for file storage", gr.Textbox).info("made if it is not there")
 
 

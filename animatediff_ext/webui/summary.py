@@ -4,10 +4,13 @@ which fields make no difference, with the reason."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
+from animatediff_ext.animate import check_positions
 from animatediff_ext.formats import describe
+from animatediff_ext.formats.describe import ModuleInfo
 from animatediff_ext.params import SETTINGS, Animation, from_api
 from animatediff_ext.save import as_played
 from animatediff_ext.setting import SettingsError
@@ -17,7 +20,8 @@ from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 
 DEPENDS_ON = (
     *("enable", "model", "video_length", "fps", "closed_loop", "batch_size", "overlap", "format", "interp", "interp_x"),
-    *("noise_kind", "second_model", "freeinit_enable"),
+    *("noise_kind", "second_model", "freeinit_enable", "old_numerics", "long_clips"),
+    *("motion_start", "motion_end", "motion_positions"),
 )
 """Settings, behind the prompts."""
 _OF_WINDOWS = ("stride", "overlap", "context_schedule", "context_weights", "long_clips")
@@ -37,6 +41,8 @@ def facts(*values: Any) -> tuple[dict[str, Any], str]:
     try:
         asked = from_api(chosen)[0]
         animation = asked.resolved()
+        if animation.enabled:
+            _check_positions(animation)
         line = " at ".join(_duration(animation))
         summary = _BETWEEN.join(_parts(animation, prompts)) if animation.enabled else ""
     except (SettingsError, *EXPECTED) as problem:
@@ -52,6 +58,8 @@ def idle_fields(animation: Animation) -> Iterator[tuple[str, str]]:
     if animation.num_frames <= context.length:
         reason = f"no effect: {animation.num_frames} frames fit one context of {context.length}"
         yield from ((name, reason) for name in _OF_WINDOWS)
+        if context.closed_loop == "R-P":
+            yield "closed_loop", "no effect: R-P loops videos of more than one context; A plays this one back"
     if output.interpolation == "Off":
         yield "interp_x", "no effect: Frame Interpolation is Off"
     if not _LOOPING & {*output.formats}:
@@ -87,8 +95,28 @@ def _duration(animation: Animation) -> tuple[str, str]:
 
 def _module(name: str) -> str:
     """ "mm v3"; the file's own name where it is none that is known."""
-    try:
-        family = describe(models.find(name)).family
-    except (AnimateDiffError, *EXPECTED):
-        family = None
+    known = _described(name)
+    family = known.family if known else None
     return f"mm {family}" if family else PurePath(name).stem or "no motion module"
+
+
+def _check_positions(animation: Animation) -> None:
+    """Raises `SettingsError`; what is no motion module is said elsewhere."""
+    for name in filter(None, [animation.motion_module, animation.motion.second_module]):
+        known = _described(name)
+        if known and known.is_motion_module:
+            check_positions(animation, known.num_positions, f"the motion module ({known.title})")
+
+
+def _described(name: str) -> ModuleInfo | None:
+    """None if there is no such file, or none that can be read."""
+    try:
+        path = models.find(name)
+        return _read(str(path), path.stat().st_mtime_ns)
+    except (AnimateDiffError, *EXPECTED, OSError):
+        return None
+
+
+@lru_cache(maxsize=8)  # asked with every change of a field
+def _read(path: str, _modified: int) -> ModuleInfo:
+    return describe(path)

@@ -193,8 +193,7 @@ class Accordion:
         self._built[name] = gr.Textbox(**self._common(name), **how)
 
     def _checks(self, name: str) -> None:
-        chosen = host.setting("animatediff_default_save_formats", list(self._fields[name].default))
-        common = {**self._common(name), "value": list(chosen)}
+        common = {**self._common(name), "value": list(host.default_formats())}
         self._built[name] = gr.CheckboxGroup(**common, choices=list(VIDEO_FORMATS))
 
 

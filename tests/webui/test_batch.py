@@ -8,7 +8,7 @@ from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 
 from tests.webui.host import picture
-from tests.webui.test_generation import same
+from tests.webui.test_generation import same, script
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "navy")
 SIZE = 48
@@ -180,6 +180,27 @@ def test_a_frame_with_a_blank_mask_stays_the_picture(host, folder, masks, only_m
     assert {image.size for image in processed.images} == {(size, size)}
     assert same([processed.images[2].convert("RGB")], [frame(2).resize((size, size))])
     assert p.inpaint_full_res == only_masked
+
+
+@pytest.mark.parametrize("boxes", [[(0, 0, 24, 24)] * 4, [(0, 0, 24, 24)] * 3 + [(24, 0, 48, 24)]])
+def test_soft_inpainting_takes_masks_of_one_place_alone(host, folder, masks, boxes):
+    """It makes its own masks for all frames, with the place of the first."""
+    for i, box in enumerate(boxes):
+        mask(*box).save(masks / f"{i}.png")
+
+    def soften(p, *_args):
+        p.extra_generation_params["Soft inpainting enabled"] = True
+
+    def made(only_masked):
+        fields = {"inpaint_full_res": only_masked, "scripts": [script(host, process=soften)]}
+        return len(batch(host, str(folder), masks, fields=fields)[0].images)
+
+    assert made(False) == 4
+    if len(set(boxes)) == 1:
+        assert made(True) == 4
+    else:
+        with pytest.raises(host.error, match="Whole picture"):
+            made(True)
 
 
 def test_copies_of_a_request_have_its_masks(host, folder, masks):

@@ -57,6 +57,12 @@ def test_settings_of_the_page_are_checked_as_well(host):
     host.opts.data["animatediff_mp4_crf"] = 23
 
 
+def test_settings_of_the_request_are_checked_as_well(host):
+    calls = at_step(host, 99, None)
+    assert "CRF" in sentence(host, {"format": ["MP4"]}, override_settings={"animatediff_mp4_crf": 99})
+    assert calls == []
+
+
 def test_no_module_in_the_folder(host, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()

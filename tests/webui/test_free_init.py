@@ -81,3 +81,37 @@ def test_progress_counts_the_rounds(host):
     at_step(host, 4, lambda _params: seen.append((host.shared.state.job_no, host.shared.state.job_count)))
     host.generate(ON)
     assert seen == [(2, 3)]
+
+
+def test_each_round_has_the_checkpoint_of_the_generation(host):
+    """The user may choose another one in the page meanwhile."""
+    expected = host.generate(ON).images
+
+    def choose(_params):
+        host.opts.data["sd_model_checkpoint"] = "second"
+
+    at_step(host, 0, choose)
+    assert same(host.generate(ON).images, expected)
+    host.opts.data["sd_model_checkpoint"] = "base"
+
+
+class Hacked:
+    """As ControlNet's, for inpaint_only+lama."""
+
+    def __init__(self, generator):
+        self.rng = generator
+
+    def next(self):
+        return self.rng.next()
+
+
+@pytest.mark.parametrize("animation", [ON, {"noise_kind": "mixed"}])
+def test_noise_that_another_extension_changes_is_refused_before_sampling(host, animation):
+    def hack(p, *_args, **_how):
+        p.rng = Hacked(p.rng)
+
+    calls = at_step(host, 99, None)
+    with pytest.raises(host.error, match="lama"):
+        host.generate(animation, scripts=[script(host, before_process_batch=hack)])
+    assert calls == []
+    assert len(host.generate({}, scripts=[script(host, before_process_batch=hack)]).images) == NUM_FRAMES

@@ -17,17 +17,18 @@ FRAMES = {"video_length": 3, "batch_size": 4}
 def draw_xyz_grid(p, xs, ys, zs, cell, include_sub_grids):
     """As in the WebUI's scripts/xyz_grid.py: a grid over all z, one for each, then the cells. A row for each y, and a
     legend above."""
-    plot, pictures = None, []
+    plot, pictures, texts = None, [], []
     for iz, z in enumerate(zs):
         for iy, y in enumerate(ys):
             for ix, x in enumerate(xs):
                 processed = cell(x, y, z, ix, iy, iz)
                 plot = plot or copy(processed)
                 pictures.append(processed.images[0] if processed.images else Image.new("RGB", (SIDE, SIDE)))
+                texts.append(processed.infotexts[0] if processed.images else None)
     size = len(xs) * len(ys)
     grids = [joined(pictures[i : i + size], len(xs)) for i in range(0, len(pictures), size)]
     plot.images = [joined(grids, len(grids)), *grids, *pictures]
-    plot.infotexts = [plot.infotexts[0]] * len(plot.images)
+    plot.infotexts = [texts[0]] * (1 + len(grids)) + texts
     return plot
 
 
@@ -49,11 +50,18 @@ def plot(host, tmp_path):
         p = host.p({**FRAMES, "format": ["GIF"], **how.pop("animation", {})}, **how)
         vars(p).update(outpath_grids=str(tmp_path / "grids"))
 
-        def generated(x, y, _z, *_place):
-            one = copy(p)
+        def generated(x, y, _z, ix, iy, _iz):
+            """As the plot's: what fails is a blank, but the infotext of the first one is asked for all the same."""
+            one, processing = copy(p), host.module("processing")
             options[f"[AnimateDiff] {label}"].apply(one, x, xs)
             one.seed = y
-            return (cell or host.module("processing").process_images)(one)
+            try:
+                processed = (cell or processing.process_images)(one)
+            except Exception:
+                processed = processing.Processed(p, [], p.seed, "")
+            if ix == iy == 0:
+                processing.create_infotext(one, one.all_prompts, one.all_seeds, None)
+            return processed
 
         host.shared.state.begin()
         try:
@@ -187,3 +195,63 @@ def test_only_the_plots_script_is_wrapped_and_once(host):
     host.callbacks.call("before_ui")
     assert grid.draw_xyz_grid is wrapped
     assert wrapped.__wrapped__ is draw_xyz_grid
+
+
+def test_a_cell_that_is_refused_says_why_and_ends_no_plot(host, plot):
+    for modules in (["no such", "v2.safetensors"], ["v2.safetensors", "no such"]):
+        made = plot("Motion Module", modules)
+        assert frames_of(made.images[0]) == 3, "with the clip of the other cell"
+        assert made.comments.count("'no such' was not found") == 1
+        assert "'no such' was not found" in "".join(made.extra_generation_params["AnimateDiff comments"])
+
+
+def test_a_plot_of_which_all_cells_are_refused_is_none(host, plot):
+    with pytest.raises(host.error, match="'no such' was not found"):
+        plot("Motion Module", ["no such"], seeds=(7, 8))
+
+
+def test_comments_of_later_cells_are_the_plots(host, plot):
+    process = host.module("processing").process_images
+
+    def commented(p):
+        p.comment(f"Seed {p.seed} was made.")
+        return process(p)
+
+    assert plot("Motion effect", ["0"], seeds=(7, 8), cell=commented).comments == "Seed 7 was made.\nSeed 8 was made.\n"
+
+
+def test_each_moment_is_drawn_once(host, plot, monkeypatch, tmp_path):
+    host.opts.data["grid_save"] = True
+    grids, drawn = host.webui("grids"), []
+    shown = grids._shown
+    monkeypatch.setattr(grids, "_shown", lambda cell, time_s: (drawn.append(time_s), shown(cell, time_s))[1])
+    animation = {"format": ["MP4", "GIF", "WEBM"]}
+    plot("Motion effect", ["0"], zs=(0, 1), sub_grids=True, animation=animation, api=False)
+    assert len(drawn) == 3 * 2, "three moments of two cells"
+    assert len(saved(tmp_path)) == 3 * 3
+
+
+@pytest.mark.parametrize("button", ["interrupted", "stopping_generation"])
+def test_drawing_can_be_interrupted(host, plot, monkeypatch, button):
+    grids = host.webui("grids")
+    save, before = grids.save_animation, []
+
+    def interrupt(*args, **how):
+        before.append(sorted(path.name for path in host.temporary.iterdir()))
+        setattr(host.shared.state, button, True)
+        return save(*args, **how)
+
+    monkeypatch.setattr(grids, "save_animation", interrupt)
+    made = plot("Motion effect", ["0"])
+    assert not is_file(made.images[0])
+    assert "interrupted" in made.comments
+    assert before
+    assert not [path for path in host.temporary.rglob("*") if path.is_file()]
+
+
+def test_settings_of_the_request_count(host, plot, tmp_path):
+    still = plot("Motion effect", ["0"], override_settings={"animatediff_moving_grids": False}).images[0]
+    assert not is_file(still)
+    plot("Motion effect", ["0"], override_settings={"grid_save": True})
+    assert saved(tmp_path) == ["xyz_grid-00000-7.gif"]
+    assert set(vars(host.opts)) == {"data", "data_labels"}

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from animatediff_ext.formats import load_motion_module, save_motion_adapter
-from tests.webui.host import NUM_FRAMES
+from tests.webui.host import NUM_FRAMES, is_file
 from tests.webui.test_generation import same
 
 
@@ -21,6 +21,15 @@ def folder(host, tmp_path, motion_modules):
     host.opts.data["animatediff_model_path"] = str(folder)
     host.webui("models").EXTENSION = tmp_path / "extension"
     return folder
+
+
+def test_the_folder_of_a_request_counts(host, folder, tmp_path, motion_modules):
+    host.opts.data["animatediff_model_path"] = str(tmp_path)
+    overrides = {"animatediff_model_path": str(folder), "animatediff_default_save_formats": ["MP4"]}
+    args = [{"enable": True, "model": "v2.safetensors", "video_length": NUM_FRAMES}]
+    assert is_file(host.generate(args=args, override_settings=overrides).images[0])
+    assert host.opts.data["animatediff_model_path"] == str(tmp_path)
+    assert set(vars(host.opts)) == {"data", "data_labels"}
 
 
 def test_files_of_all_endings_in_all_folders_are_listed(host, folder):

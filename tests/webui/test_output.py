@@ -4,6 +4,8 @@ import datetime
 import importlib
 import os
 import re
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -124,8 +126,9 @@ def test_files_carry_the_infotext(host):
         assert text == processed.infotexts[0], ending
     assert Image.open(paths[".png"]).info["parameters"] == processed.infotexts[0]
     host.opts.data["enable_pnginfo"] = False
-    host.generate({"format": ["GIF"]}, seed=9)
+    processed = host.generate({"format": ["GIF", "TXT"]}, seed=9)
     assert not read_comment(next(host.output.rglob("*-9.gif")))
+    assert next(host.output.rglob("*-9.txt")).read_text() == processed.infotexts[0], "it is nothing else"
 
 
 def test_frames_go_where_stills_go_if_the_user_wants_them_there(host):
@@ -231,12 +234,92 @@ def test_masks_beside_the_pictures_do_not_disturb_the_frames(host):
         assert processed.infotexts == expected.infotexts
 
 
-def test_the_frames_are_those_that_other_scripts_made(host):
+@pytest.mark.parametrize("hook", ["postprocess_image", "postprocess_image_after_composite"])
+def test_the_frames_are_those_that_other_scripts_made(host, hook):
+    """Also one that is asked after us."""
+
     def white(p, args, *_args):
         args.image = Image.new("RGB", args.image.size, "white")
 
-    processed = host.generate({}, scripts=[script(host, postprocess_image=white)])
+    processed = host.generate({}, scripts=[script(host, **{hook: white})])
     assert [frame.getcolors() for frame in processed.images] == [[(32 * 32, (255, 255, 255))]] * NUM_FRAMES
+
+
+@pytest.mark.parametrize("num_maps", [1, NUM_FRAMES, 2 * NUM_FRAMES])
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_pictures_that_other_scripts_add_are_no_frames(host, order, num_maps):
+    """ControlNet adds what it detected, without infotexts; which script is asked first, nobody chooses."""
+
+    def add(p, processed, *_args):
+        processed.images.extend(Image.new("RGB", (32, 32), "black") for _ in range(num_maps))
+
+    expected = host.generate({})
+    p = host.p({})
+    place = 0 if order == "before" else 1
+    p.scripts.scripts.insert(place, script(host, postprocess=add))
+    processed = host.run(p)
+    assert same(processed.images[:NUM_FRAMES], expected.images)
+    assert processed.infotexts[:NUM_FRAMES] == expected.infotexts
+
+
+def fails_in_the_second_video(host):
+    """A script of another extension cannot fail so that a generation ends; the host's model can."""
+    videos = []
+    decode = host.shared.sd_model.decode
+
+    def full(latent):
+        videos.append(latent)
+        if len(videos) == 2:
+            raise MemoryError("no memory for the second one")
+        return decode(latent)
+
+    host.shared.sd_model.decode = full
+
+
+@pytest.mark.parametrize("api", [True, False])
+def test_a_video_that_is_finished_survives_the_failure_of_a_later_one(host, api):
+    expected = host.generate({"format": ["GIF", "TXT", "PNG"]}, api=api)
+    (whole,) = host.output.rglob("*.gif")
+    content, files = whole.read_bytes(), host.files()
+    shutil.rmtree(host.output / "AnimateDiff")
+    fails_in_the_second_video(host)
+    with pytest.raises(MemoryError):
+        host.generate({"format": ["GIF", "TXT", "PNG"]}, api=api, n_iter=3)
+    assert host.files() == files
+    assert whole.read_bytes() == content
+    assert next(host.output.rglob("*.txt")).read_text() == expected.infotexts[0]
+
+
+def test_a_failure_between_two_videos_costs_none_either(host, monkeypatch):
+    """Before the next one begins, the host looks whether the checkpoint is the right one."""
+    reload, videos = host.sd_models.reload_model_weights, []
+
+    def lost(info=None):
+        if len(videos) == 1:
+            raise FileNotFoundError("the checkpoint")
+        reload(info)
+
+    monkeypatch.setattr(host.sd_models, "reload_model_weights", lost)
+    watch = script(host, postprocess_batch=lambda *_args, **_how: videos.append(1))
+    with pytest.raises(FileNotFoundError):
+        host.generate({"format": ["GIF"]}, n_iter=2, scripts=[watch], override_settings={"samples_save": True})
+    assert host.files() == ["AnimateDiff/00000-7.gif"]
+
+
+def test_a_video_of_which_frames_are_missing_is_none(host):
+    def stop(p, *_args):
+        if p.batch_index == 2:
+            p.overlay_images = 1  # at which the host fails
+
+    with pytest.raises(TypeError):
+        host.generate({"format": ["GIF"]}, scripts=[script(host, postprocess_image=stop)])
+    assert host.files() == []
+
+
+def test_files_of_several_videos_say_what_each_is(host):
+    processed = host.generate({"format": ["TXT", "GIF"]}, n_iter=2)
+    assert [path.read_text() for path in sorted(host.output.rglob("*.txt"))] == processed.infotexts
+    assert processed.comments == ""
 
 
 def test_no_grid_and_no_stills_are_saved(host):
@@ -282,3 +365,27 @@ def test_numbers_go_on_where_the_folder_stops(host):
     os.utime(today / "00041-1.gif")
     host.generate({"format": ["TXT"]})
     assert (today / "00042-7.txt").is_file()
+
+
+def test_previews_of_yesterday_go_at_the_next_start(host, tmp_path):
+    (today,) = gallery_files(host.generate({"format": ["MP4"]}, api=False))
+    (old,) = gallery_files(host.generate({"format": ["MP4"]}, api=False))
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "animation.webp").touch()
+    others = [host.temporary / "animatediff-projects", host.temporary / "animatediff-controlnet-abcdefgh"]
+    for folder in others:
+        folder.mkdir()
+        (folder / "animation.blend").touch()
+    link = host.temporary / "animatediff-abcdefgh"
+    link.symlink_to(kept, target_is_directory=True)
+    inside = host.temporary / "animatediff-12345678"
+    inside.mkdir()
+    (inside / "animation.gif").symlink_to(kept / "animation.webp")
+    for folder in (old.parent, kept, inside, *others):
+        os.utime(folder, (time.time() - 2 * 24 * 60 * 60,) * 2)
+    host.callbacks.call("before_ui")
+    assert today.is_file()
+    assert not old.parent.exists()
+    assert (kept / "animation.webp").is_file()
+    assert all(folder.is_dir() for folder in (link, inside, *others))

@@ -154,7 +154,7 @@ def test_a_job_that_failed_is_over(host, api):
         raise MemoryError
 
     p.sample = sample
-    with pytest.raises(MemoryError):
+    with pytest.raises(host.error):
         host.run(p)
     assert seen == [True]
     assert ours(api, "job") == {"active": False, "stage": "idle"}
@@ -209,6 +209,12 @@ def test_mistakes_get_422_and_no_folder_of_the_server(api, host, tab, tmp_path):
     assert "choose from" in answer.json()["detail"]
     for folder in (host.opts.data["animatediff_model_path"], str(tmp_path)):
         assert folder not in answer.text
+
+
+def test_there_need_be_no_folder_of_loras(api, host):
+    """The WebUI's Lora extension makes the option."""
+    del host.shared.cmd_opts.lora_dir
+    assert ask(api, animation=request(model="no such.safetensors")).status_code == 422
 
 
 @pytest.mark.parametrize("path", ["{}/a b.ckpt is", "{}\\a b.ckpt is", "'{}/a b.ckpt' is", "{}", "{}, {}/a b.ckpt."])

@@ -50,6 +50,22 @@ def test_an_extension_that_is_off_says_nothing_and_a_mistake_is_said(host):
     assert "Number of frames" in said(host, video_length=-1)[0]["summary"]
 
 
+def test_what_the_fields_contradict_is_said_before_anything_is_generated(host):
+    longer = {"video_length": 64, "batch_size": 64}
+    for fields, words in (
+        (longer, "at most 32 frames together"),
+        ({**longer, "model": "not there.safetensors", "second_model": "v2.safetensors"}, "at most 32"),
+        ({"motion_start": 0.8, "motion_end": 0.2}, "from 0.8 until 0.2"),
+    ):
+        facts, line = said(host, **fields)
+        assert facts["problem"], fields
+        assert words in facts["summary"]
+        assert line == ""
+        assert said(host, enable=False, **fields)[0]["summary"] == ""
+    for fields in ({**longer, "motion_positions": "stretch"}, {**longer, "model": "not there.safetensors"}):
+        assert not said(host, **fields)[0]["problem"]
+
+
 def test_a_very_long_clip_is_summed_up_without_reading_its_prompt(host):
     facts, _ = said(host, ("0: a\n4: b", ""), video_length=10_000_000)
     assert facts["summary"].startswith("10000000 frames · ")
@@ -68,6 +84,9 @@ def test_a_very_long_clip_is_summed_up_without_reading_its_prompt(host):
         ({"freeinit_enable": True}, {"freeinit_iters", "freeinit_ds", "freeinit_enable"}, {"second_model_share"}),
         ({"second_model": "v1.safetensors", "format": ["MP4"]}, {"second_model_share"}, {"loop_number"}),
         ({"format": ["MP4", "WEBP"]}, {"loop_number"}, {"noise_share"}),
+        ({"closed_loop": "R-P"}, {"fps"}, {"closed_loop"}),
+        ({"closed_loop": "R-P", "video_length": 17}, {"closed_loop"}, {"noise_share"}),
+        ({"closed_loop": "A"}, {"closed_loop"}, {"noise_share"}),
     ],
 )
 def test_fields_that_change_nothing_are_named_with_the_reason(host, fields, awake, idle):

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -143,6 +144,26 @@ def test_secrets_of_the_old_extension_are_moved_at_the_start(host):
     sealed = host.webui("sealed")
     assert host.opts.data["animatediff_s3_secret_key"] == sealed.MARK
     assert sealed.opened("animatediff_s3_secret_key") == "from config.json"
+    saved = json.loads(Path(host.shared.config_filename).read_text())
+    assert saved["animatediff_s3_secret_key"] == sealed.MARK, "in the file that they came from as well"
+
+
+def test_a_file_of_settings_that_is_frozen_stays_as_it_is(host):
+    host.shared.cmd_opts.freeze_settings = True
+    host.opts.data["animatediff_s3_secret_key"] = "from config.json"
+    host.callbacks.call("ui_settings")
+    assert host.opts.data["animatediff_s3_secret_key"] == host.webui("sealed").MARK
+    assert not Path(host.shared.config_filename).exists()
+
+
+def test_a_start_without_secrets_leaves_those_of_another_instance(uploading, tmp_path):
+    """Each has its own file of settings; the secrets are in one."""
+    file = tmp_path / uploading.webui("sealed").FILE
+    before = file.read_text()
+    for name in ("animatediff_s3_access_key", "animatediff_s3_secret_key"):
+        uploading.opts.data[name] = ""
+    uploading.callbacks.call("ui_settings")
+    assert file.read_text() == before
 
 
 def test_a_secret_that_is_taken_out_is_forgotten(uploading, tmp_path):

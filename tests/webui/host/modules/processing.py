@@ -283,19 +283,22 @@ def _pixels(pictures):
 
 
 class Processed:
-    def __init__(self, p, images_list, infotexts=(), index_of_first_image=0):
-        self.images, self.infotexts = list(images_list), list(infotexts)
+    def __init__(self, p, images_list, seed=-1, info="", *, infotexts=(), index_of_first_image=0):
+        self.images, self.infotexts = list(images_list), list(infotexts) or [info] * len(images_list)
+        self.seed, self.info = seed, info
         self.index_of_first_image = index_of_first_image
         self.all_prompts, self.all_seeds = p.all_prompts, p.all_seeds
         self.extra_generation_params = p.extra_generation_params
         self.comments = "".join(f"{comment}\n" for comment in p.comments)
 
 
-def create_infotext(p, index):
-    parameters = {"Steps": p.steps, "Sampler": p.sampler_name, "CFG scale": p.cfg_scale, "Seed": p.seeds[index]}
+def create_infotext(p, all_prompts, all_seeds, all_subseeds, *, index=0, all_negative_prompts=None):
+    p.get_token_merging_ratio()
+    negative = (all_negative_prompts or p.all_negative_prompts)[index]
+    parameters = {"Steps": p.steps, "Sampler": p.sampler_name, "CFG scale": p.cfg_scale, "Seed": all_seeds[index]}
     parameters |= p.extra_generation_params
     listed = ", ".join(f"{key}: {_quoted(value)}" for key, value in parameters.items())
-    return f"{p.prompts[index]}\nNegative prompt: {p.negative_prompts[index]}\n{listed}"
+    return f"{all_prompts[index]}\nNegative prompt: {negative}\n{listed}"
 
 
 def _quoted(value):
@@ -352,10 +355,17 @@ def process_images_inner(p):
                 overlays = getattr(p, "overlay_images", None) if shared.opts.overlay_inpaint else None
                 if overlays is not None and i < len(overlays):
                     args.image = apply_overlay(args.image, p.paste_to, overlays[i])
+                args = PostprocessImageArgs(args.image)
+                p.scripts.postprocess_image_after_composite(p, args)
                 if p.save_samples():
                     images.save_image(args.image, p.outpath_samples, p.seeds[i])
                 pictures.append(args.image)
-                infotexts.append(create_infotext(p, i))
+                text = create_infotext(
+                    p, p.prompts, p.seeds, p.subseeds, index=i, all_negative_prompts=p.negative_prompts
+                )
+                infotexts.append(text)
+                if shared.opts.enable_pnginfo:
+                    args.image.info["parameters"] = text
                 mask = getattr(p, "mask_for_overlay", None)
                 returned = (shared.opts.return_mask, shared.opts.return_mask_composite)
                 pictures += [mask.convert("RGB") for wanted in returned if wanted and mask is not None]
@@ -364,6 +374,6 @@ def process_images_inner(p):
         pictures.insert(0, Image.new("RGB", (8, 8)))
         infotexts.insert(0, infotexts[0])
         index_of_first_image = 1
-    processed = Processed(p, pictures, infotexts or [""], index_of_first_image)
+    processed = Processed(p, pictures, infotexts=infotexts or [""], index_of_first_image=index_of_first_image)
     p.scripts.postprocess(p, processed)
     return processed

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -5,7 +6,7 @@ from types import SimpleNamespace
 import torch
 
 device = torch.device("cpu")
-cmd_opts = SimpleNamespace(lora_dir=None, api_auth=None)
+cmd_opts = SimpleNamespace(lora_dir=None, api_auth=None, freeze_settings=False)
 no_hashing = False
 config_filename = ""  # of each test, by its fixture
 demo = SimpleNamespace(temp_file_sets=[set()])
@@ -81,6 +82,10 @@ class Options:
         self.data[name] = value
         if self.data_labels[name].onchange is not None:
             self.data_labels[name].onchange()
+
+    def save(self, filename):
+        assert not cmd_opts.freeze_settings, "saving settings is disabled"
+        Path(filename).write_text(json.dumps(self.data), encoding="utf-8")
 
     def add_option(self, name, info):
         self.data_labels[name] = info
