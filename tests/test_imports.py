@@ -16,6 +16,7 @@ LAYERS = {  # package or file → what of ours it may import
     "setting": set(),
     "params": {"setting"},
     "whole_file": set(),
+    "toml": set(),
     "infotext": {"setting", "params"},
     "schema": {"setting", "params"},
     "motion": {"setting", "params"},
@@ -63,7 +64,7 @@ def violations(path: Path, owner: str) -> list[str]:
             name == "(relative)"
             or (root in HOSTS and owner != "webui")
             or (root in SPATIAL and owner not in L4_WITH_SPATIAL_MODELS)
-            or (root == "torch" and owner in ("params", "setting", "whole_file", "catalogue"))
+            or (root == "torch" and owner in ("params", "setting", "whole_file", "toml", "catalogue"))
             or (root == "animatediff_ext" and rest and rest.split(".")[0] not in allowed)
         )
         if forbidden:

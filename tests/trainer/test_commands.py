@@ -217,13 +217,44 @@ def test_help_needs_neither_torch_nor_diffusers(tmp_path):
     assert done.stdout.strip() == "set()"
 
 
+def test_what_reads_no_toml_needs_no_reader_of_it(tmp_path):
+    """Python 3.10 has none of its own, and the package may be missing."""
+    code = (
+        "import sys; sys.modules['tomllib'] = sys.modules['tomli'] = None; "
+        "from animatediff_ext.__main__ import main; sys.exit(main())"
+    )
+    assert "[optim]" in python("-c", code, "train", "init", "motion").stdout
+    path = tmp_path / "job.toml"
+    path.write_text("frames = 8")
+    done = python("-c", code, "generate", "--config", path, check=False)
+    assert done.returncode == 1
+    assert "this command needs the package tom" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_missing_package_says_what_to_install(runs):
     code = "import sys; sys.modules['diffusers'] = None; from animatediff_ext.__main__ import main; sys.exit(main())"
-    words = ["train", "motion", *runs.words()]
-    done = python("-c", code, *words, check=False)
+    done = python("-c", code, "train", "motion", *runs.words(), check=False)
     assert done.returncode == 1
-    assert "training needs the package diffusers: `pip install" in done.stderr
+    assert "this command needs the package diffusers: `pip install" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        (["train", "motion"], "animatediff_ext.trainer.run.train"),
+        (["generate", "--checkpoint", "x", "--motion-module", "y"], "animatediff_ext.standalone.generate.generate"),
+        (["demo"], "animatediff_ext.toy.demo.demo"),
+    ],
+)
+def test_all_commands_say_alike_what_is_missing(monkeypatch, capsys, words, called):
+    def fails(*_arguments, **_options):
+        raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
+
+    monkeypatch.setattr(called, fails)
+    assert main(words) == 1
+    assert "animatediff_ext: this command needs the package transformers: `pip install" in capsys.readouterr().err
 
 
 def test_ctrl_c_before_the_run_is_no_traceback(runs, monkeypatch):
