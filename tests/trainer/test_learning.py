@@ -144,6 +144,17 @@ def test_prompts_of_different_length_go_into_one_batch(runs):
     torch.testing.assert_close(together.tokens, expected.tokens, rtol=0, atol=1e-6)
 
 
+def test_a_caption_is_read_as_it_is_written(runs):
+    """Brackets are somebody's way of writing, and no weights, as they are in a prompt."""
+    trainer = runs.trainer("adapter")
+    spatial, caption = trainer.stage.spatial, "red cat (cat:1.5) [dog]"
+    words = spatial.tokenizer(caption)["input_ids"]
+    ids = torch.tensor([words + [spatial.tokenizer.eos_token_id] * (77 - len(words))])
+    with torch.no_grad():
+        expected = spatial.text_encoders[0](ids).last_hidden_state
+    torch.testing.assert_close(trainer.encoder.captions.rows([caption]).tokens, expected)
+
+
 def test_a_caption_is_read_alike_whatever_is_beside_it(runs):
     """Else what is learnt from a clip would depend on how a step is shared among processes."""
     rows = runs.trainer("adapter").encoder.captions.rows

@@ -14,8 +14,8 @@ from animatediff_ext.trainer.data.take import Take
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.whole_file import whole_file
 
-_VERSION = 1
-"""Of what entries hold and of how pixels are made. Older entries are not found."""
+_VERSIONS = {"latents": 1, "text": 2}
+"""Of what entries hold and of how they are made. Older entries are not found."""
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # no quotas on Windows
 
@@ -84,5 +84,5 @@ class TensorCache:
         return self._folder / key[:2] / f"{key}-{self._dtype}.safetensors"
 
 
-def _digest(*parts: object) -> str:
-    return hashlib.blake2b(repr((_VERSION, *parts)).encode(), digest_size=20).hexdigest()
+def _digest(kind: str, *parts: object) -> str:
+    return hashlib.blake2b(repr((_VERSIONS[kind], kind, *parts)).encode(), digest_size=20).hexdigest()
