@@ -274,5 +274,35 @@ def test_our_own_mistakes_keep_their_traceback(runs, monkeypatch):
         main(["train", "motion", *runs.words()])
 
 
+@pytest.mark.parametrize(
+    ("words", "called", "sentence"),
+    [
+        (["toy", "build"], "animatediff_ext.toy.build.build", "the same command goes on from it"),
+        (["toy", "measure"], "animatediff_ext.toy.studio.Studio", "The same command measures everything anew"),
+    ],
+)
+def test_ctrl_c_in_the_toy_world_is_no_traceback(monkeypatch, capsys, words, called, sentence):
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(called, interrupted)
+    assert main(words) == 130
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("WORLD_SIZE", "two", "The launcher set a number that is none (invalid literal for int() with base 10: 'two')"),
+        ("RANK", "zero", "The launcher set a number that is none"),
+        ("RANK", "1", "RANK is 1, but WORLD_SIZE is 1"),
+    ],
+)
+def test_what_a_launcher_sets_wrong_is_one_sentence(runs, monkeypatch, capsys, name, value, words):
+    monkeypatch.setenv(name, value)
+    assert main(["train", "motion", *runs.words()]) == 1
+    assert words in capsys.readouterr().err
+
+
 def test_the_default_configuration_is_one(capsys):
     assert Config() == read_config("motion")
