@@ -7,11 +7,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from animatediff_ext.inject import is_out_of_memory
 from animatediff_ext.trainer.base import amp_dtype, load_base
 from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.config_file import as_text, flat_values
 from animatediff_ext.trainer.data.dataset import Example
+from animatediff_ext.trainer.data.take import buckets_of
 from animatediff_ext.trainer.encode import Encoder
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.export import export
@@ -19,7 +22,7 @@ from animatediff_ext.trainer.loop import Deadline, Trainer
 from animatediff_ext.trainer.material import Material, gather
 from animatediff_ext.trainer.processes import Processes, processes
 from animatediff_ext.trainer.progress import Progress
-from animatediff_ext.trainer.stages import STAGES
+from animatediff_ext.trainer.stages import STAGES, Stage
 from animatediff_ext.trainer.state import (
     PROCESSES,
     State,
@@ -50,12 +53,27 @@ def train(stage: str, config: Config, *, resume: str | None = None) -> list[Path
                 return run.go(state)
 
 
-def build(stage: str, config: Config, group: Processes, material: Material) -> Trainer:
-    """The models, what is trained in them, and the optimizer."""
-    dtype = amp_dtype(config.precision, group.device)
-    spatial = load_base(config.base, group.device, dtype)
-    encoder = Encoder(spatial, material.cache, config)
-    return Trainer(config, STAGES[stage](spatial, config), encoder, group, dtype)
+def build(stage: str, config: Config, group: Processes, material: Material, amp: torch.dtype | None = None) -> Trainer:
+    """The models, what is trained in them, and the optimizer; ``amp`` is by default what suits the device."""
+    amp = amp or amp_dtype(config.precision, group.device)
+    spatial = load_base(config.base, group.device, amp)
+    made = STAGES[stage](spatial, config)
+    _check_frames(made, config)
+    return Trainer(config, made, Encoder(spatial, material.cache, config), group, amp)
+
+
+def _check_frames(stage: Stage, config: Config) -> None:
+    """Raises `TrainError` where the motion module has fewer positions than a bucket has frames."""
+    if stage.motion is None:
+        return
+    known = stage.motion.config.num_positions
+    for bucket in buckets_of(config.sample):
+        if bucket.num_frames > known:
+            longer = "start from a module that knows more" if config.motion.init else "raise motion.positions"
+            raise TrainError(
+                f"sample.buckets has {bucket}, of {bucket.num_frames} frames, but the motion module knows {known} "
+                f"positions: take buckets of at most {known} frames, or {longer}."
+            )
 
 
 class Run:

@@ -4,6 +4,7 @@ import dataclasses
 import sys
 
 import pytest
+import torch
 
 from animatediff_ext.__main__ import main
 from animatediff_ext.motion import FAMILIES
@@ -141,11 +142,25 @@ def test_check_shows_the_run_its_size_and_its_data_and_trains_nothing(runs, caps
         "5 clips in 1 bucket (64x64x4: 5).",
         "million parameters are trained",
         "6 steps of 4 clips; one pass over the data takes 2",
-        "GiB for each process",
+        "GiB for each process on a CPU, with products in fp32 (precision.amp): ",
     ):
         assert part in shown
     assert not list(runs.folder.rglob("*.state"))
     assert not list(runs.folder.rglob("*.safetensors"))
+
+
+def test_check_assumes_the_number_format_that_the_device_would_train_in(runs, capsys, monkeypatch):
+    """The models stay where they are: a GPU may be at work on another run."""
+    in_bf16 = _checked(runs, capsys, precision__amp="bf16")
+    monkeypatch.setattr("animatediff_ext.trainer.check.own_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert "in bf16 (precision.amp)" in in_bf16
+    assert _checked(runs, capsys) == in_bf16.replace("CPU", "GPU")
+
+
+def _checked(runs, capsys, **options) -> str:
+    assert main(["train", "check", "motion", *runs.words(**options)]) == 0
+    return capsys.readouterr().out.splitlines()[-1]
 
 
 def test_check_counts_the_parameters_and_less_memory_with_checkpointing(runs):
@@ -170,7 +185,9 @@ def test_check_counts_the_parameters_and_less_memory_with_checkpointing(runs):
         ("lora", {"motion__init": "/no/such.safetensors"}, "is not there"),
         ("motion", {"adapter__path": "/no/such.safetensors"}, "is not there"),
         ("motion", {"diffusion__zero_terminal_snr": "true"}, "v-prediction"),
-        ("motion", {"validate__clips": 5}, "validate.clips is 5"),
+        ("motion", {"validate__clips": 5, "validate__every": 1}, "validate.clips is 5"),
+        ("motion", {"sample__buckets": '["64x64x4", "64x64x40"]'}, "at most 32 frames, or raise motion.positions."),
+        ("motion", {"motion__positions": 3}, "64x64x4, of 4 frames, but the motion module knows 3 positions"),
         ("motion", SHOWN | {"validate__checkpoints": '["/no/such"]'}, "/no/such, which is not there"),
         ("motion", SHOWN | {"validate__size": "64x64x40"}, "40 frames, but the motion module knows 32"),
     ],
