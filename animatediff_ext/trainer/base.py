@@ -36,7 +36,7 @@ def load_base(options: Base, device: torch.device, dtype: torch.dtype) -> Spatia
         tokenizer=options.tokenizer or None,
         prediction=options.prediction,
     )
-    spatial.to(device)
     # Not the VAE and the text encoders: what they say is what is learnt from, and they take little of the time.
+    # Before anything moves: the UNet in float32 is what need not fit on a GPU.
     spatial.unet.to(dtype)
-    return spatial
+    return spatial.to(device)

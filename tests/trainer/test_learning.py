@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from animatediff_ext.formats import load_motion_module, save_motion_module
-from animatediff_ext.trainer.config import TRAINABLE_FAMILIES
+from animatediff_ext.standalone import SpatialModel
+from animatediff_ext.trainer.base import load_base
+from animatediff_ext.trainer.config import TRAINABLE_FAMILIES, Base
 from animatediff_ext.trainer.encode import Batch
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.stages import new_motion_config
@@ -171,6 +173,23 @@ def test_all_of_a_stage_is_on_the_device_in_the_format_of_the_run(runs, motion_m
         assert (tensor.device.type, tensor.dtype) == ("meta", torch.bfloat16)
     for tensor in stage.trained.parameters():
         assert (tensor.device.type, tensor.dtype) == ("meta", torch.float32)
+
+
+def test_a_unet_moves_in_the_format_of_the_run(base, monkeypatch):
+    """In float32 it may be more than a GPU has room for."""
+    moved = []
+    original = SpatialModel.to
+
+    def to(self, device=None, dtype=None):
+        moved.append((torch.device(device).type, self.unet.dtype))
+        return original(self, device, dtype)
+
+    monkeypatch.setattr(SpatialModel, "to", to)
+    spatial = load_base(Base(checkpoint=str(base)), torch.device("meta"), torch.bfloat16)
+    assert moved[-1] == ("meta", torch.bfloat16)
+    assert {(part.device.type, part.dtype) for part in (spatial.vae, *spatial.text_encoders)} == {
+        ("meta", torch.float32)
+    }
 
 
 def test_a_half_precision_module_is_trained_in_full(runs, motion_module, tmp_path):
