@@ -79,7 +79,7 @@ class Trainer:
         self.bad: dict[str, str] = {}
         """Clips that could not be read, and why."""
         self.predict = Denoiser(stage.spatial, stage.trained)
-        self._denoise = _distributed(self.predict, group) if group.world > 1 else self.predict
+        self._denoise: nn.Module = self.predict
         self._attached = ExitStack()
         self._attached_frames = 0
         self._save_memory()
@@ -91,6 +91,13 @@ class Trainer:
                 self.stage.motion.use_gradient_checkpointing()
         if self.config.precision.compile:
             _compile_blocks(self.stage)
+
+    def share_gradients(self) -> None:
+        """From now on gradients are those of all processes. All call this at once, when all have a trainer: here they
+        compare their models, and would wait for one that has none.
+        """
+        if self.group.world > 1:
+            self._denoise = _distributed(self.predict, self.group)
 
     # ---- one step ----
 

@@ -91,6 +91,7 @@ class Run:
         self._progress = Progress(config, quiet=not group.is_main)
 
     def go(self, state: State | None) -> list[Path]:
+        self._trainer.share_gradients()
         """From a state or the beginning to the end, or to where somebody stops it."""
         self._progress.say(self._material.report())
         for warning in _warnings(self._config):
