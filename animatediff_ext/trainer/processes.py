@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -47,13 +47,12 @@ class Processes:
         if self.world > 1:
             self.sums([0.0])  # unlike dist.barrier, on the device that is ours
 
-    def sums(self, values: list[float]) -> list[float]:
-        """The sums of these numbers over all processes."""
-        if self.world == 1:
-            return values
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
-        with _others_are_there():
-            dist.all_reduce(total)
+    def sums(self, values: Sequence[float] | torch.Tensor) -> list[float]:
+        """The sums of these numbers over all processes; a tensor may be changed by it."""
+        total = torch.as_tensor(values, dtype=torch.float64, device=self.device)
+        if self.world > 1:
+            with _others_are_there():
+                dist.all_reduce(total)
         return total.tolist()
 
     def union(self, values: dict[str, str]) -> dict[str, str]:
