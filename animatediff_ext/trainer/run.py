@@ -98,7 +98,8 @@ class Run:
             self._progress.say(warning)
         if state is not None:
             self._go_on(state)
-        self._note_options()
+            state.clear()  # gigabytes, which the frames above this one would hold to the end of the run
+        self._group.from_main(self._note_options)
         stopped_by = self._train()
         if stopped_by:
             self._progress.say(f"Stopped by {stopped_by} after step {self._trainer.step}: go on with --resume auto.")
@@ -107,9 +108,9 @@ class Run:
 
     def _go_on(self, state: State) -> None:
         self._group.together(lambda: self._trainer.restore(state))
-        if self._group.is_main:
-            for path in set_aside(states_folder(self._config.run.output), state["step"]):
-                self._progress.say(f"{path.stem}.state is of a later step, and was renamed to {path.name}.")
+        aside = self._group.from_main(lambda: set_aside(states_folder(self._config.run.output), state["step"]))
+        for before, after in aside:
+            self._progress.say(f"{before.name} is of a later step, and was renamed to {after.name}.")
         self._saved = state["step"]
         self._progress.say(f"Going on after step {state['step']}.{_differences(self._facts(), state)}")
 
@@ -197,9 +198,8 @@ class Run:
             return export(self._trainer.stage, self._config, self._trainer.step)
 
     def _note_options(self) -> None:
-        if self._group.is_main:
-            with whole_file(Path(self._config.run.output) / "options.txt") as part:
-                part.write_text(as_text(self._config) + "\n", encoding="utf-8")
+        with whole_file(Path(self._config.run.output) / "options.txt") as part:
+            part.write_text(as_text(self._config) + "\n", encoding="utf-8")
 
 
 def _state(stage: str, config: Config, path: Path | None) -> State | None:
