@@ -154,10 +154,10 @@ def own_device(local_rank: int = 0) -> torch.device:
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
 
+
 def _backend(device: torch.device) -> str:
     """Windows has GPUs and no NCCL."""
     return "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"
-
 
 
 def _join(device: torch.device) -> None:

@@ -18,7 +18,7 @@ from animatediff_ext.trainer.data.take import buckets_of
 from animatediff_ext.trainer.encode import Encoder
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.export import export
-from animatediff_ext.trainer.loop import Deadline, Trainer
+from animatediff_ext.trainer.loop import Deadline, StepDone, Trainer
 from animatediff_ext.trainer.material import Material, gather
 from animatediff_ext.trainer.processes import Processes, processes
 from animatediff_ext.trainer.progress import Progress
@@ -84,15 +84,14 @@ class Run:
         self._group = group
         self._material = material
         self._stop = stop
-        self._named_bad = 0
         self._saved = 0  # a run that was stopped before its first step has nothing to go on from
         self._trainer = build(stage, config, group, material)
         self._validation = Validation(self._trainer, material.held_out, stop)
         self._progress = Progress(config, quiet=not group.is_main)
 
     def go(self, state: State | None) -> list[Path]:
-        self._trainer.share_gradients()
         """From a state or the beginning to the end, or to where somebody stops it."""
+        self._trainer.share_gradients()
         self._progress.say(self._material.report())
         for warning in _warnings(self._config):
             self._progress.say(warning)
@@ -132,9 +131,7 @@ class Run:
             if stopped_by:
                 self._save()
                 return stopped_by
-            done = trainer.train_step(parts)
-            self._progress.step(trainer.step, done, clips=self._material.plan.global_batch)
-            self._after_step()
+            self._after_step(trainer.train_step(parts))
         return ""
 
     def _next(self, steps: Iterator[list[list[Example]]]) -> list[list[Example]]:
@@ -146,29 +143,34 @@ class Run:
                 raise
             return []
 
-    def _after_step(self) -> None:
+    def _after_step(self, done: StepDone) -> None:
         """What is saved comes first: nothing that fails after it costs a step."""
-        is_last = self._trainer.step == self._config.run.steps
+        step = self._trainer.step
         too_many_bad = self._too_many_bad()
-        if is_last or too_many_bad or self._is_due(self._config.checkpoint.every):
+        if step == self._config.run.steps or too_many_bad or self._is_due(self._config.checkpoint.every):
             self._save()
+        self._progress.step(step, done, clips=self._material.plan.global_batch)
+        self._say_what_is_amiss()
         if too_many_bad:
             raise self._group.said_once(TrainError(too_many_bad))
-        if self._validation.is_due(self._trainer.step):
+        if self._validation.is_due(step):
             figures, problems = self._validation.run()
-            self._progress.record(self._trainer.step, figures)
+            self._progress.record(step, figures)
             for problem in problems:
                 self._progress.say(problem)
 
     def _is_due(self, every: int) -> bool:
         return bool(every) and self._trainer.step % every == 0
 
+    def _say_what_is_amiss(self) -> None:
+        """Each thing once: clips that cannot be read, a cache that cannot be written."""
+        for name, reason in self._trainer.bad.items():
+            self._progress.say_once(f"Another clip stands in for {name}, which {reason}")
+        self._progress.say_once(self._material.cache.problem)
+
     def _too_many_bad(self) -> str:
-        """Clips that cannot be read are named once; too many of them are a mistake somewhere, which is said."""
+        """What to say where so many clips cannot be read that there is a mistake somewhere; empty where not."""
         bad, limit = self._trainer.bad, self._config.sample.max_bad
-        for name in list(bad)[self._named_bad :]:
-            self._progress.say(f"Another clip stands in for {name}, which {bad[name]}")
-        self._named_bad = len(bad)
         if len(bad) <= limit:
             return ""
         names = ", ".join(list(bad)[:10])

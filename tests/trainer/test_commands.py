@@ -274,23 +274,6 @@ def test_all_commands_say_alike_what_is_missing(monkeypatch, capsys, words, call
     assert "animatediff_ext: this command needs the package transformers: `pip install" in capsys.readouterr().err
 
 
-def test_ctrl_c_before_the_run_is_no_traceback(runs, monkeypatch):
-    def interrupted(*_arguments, **_options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("animatediff_ext.trainer.run.gather", interrupted)
-    assert main(["train", "motion", *runs.words()]) == 130
-
-
-def test_our_own_mistakes_keep_their_traceback(runs, monkeypatch):
-    def broken(*_arguments, **_options):
-        raise ValueError("zip() argument 2 is shorter")
-
-    monkeypatch.setattr("animatediff_ext.trainer.run.gather", broken)
-    with pytest.raises(ValueError, match="zip"):
-        main(["train", "motion", *runs.words()])
-
-
 @pytest.mark.parametrize(
     ("words", "called", "sentence"),
     [
@@ -319,6 +302,23 @@ def test_what_a_launcher_sets_wrong_is_one_sentence(runs, monkeypatch, capsys, n
     monkeypatch.setenv(name, value)
     assert main(["train", "motion", *runs.words()]) == 1
     assert words in capsys.readouterr().err
+
+
+def test_ctrl_c_before_the_run_is_no_traceback(runs, monkeypatch):
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("animatediff_ext.trainer.run.gather", interrupted)
+    assert main(["train", "motion", *runs.words()]) == 130
+
+
+def test_our_own_mistakes_keep_their_traceback(runs, monkeypatch):
+    def broken(*_arguments, **_options):
+        raise ValueError("zip() argument 2 is shorter")
+
+    monkeypatch.setattr("animatediff_ext.trainer.run.gather", broken)
+    with pytest.raises(ValueError, match="zip"):
+        main(["train", "motion", *runs.words()])
 
 
 def test_the_default_configuration_is_one(capsys):
