@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 
 # The stamp depends on the requirement files: editing one refreshes the environment.
 $(VENV)/.ready: requirements-dev.txt Makefile
+	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 13) or sys.exit("This is Python %d.%d: give one from 3.10 to 3.12, such as make PYTHON=python3.12." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -r requirements-dev.txt

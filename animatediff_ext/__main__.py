@@ -22,7 +22,15 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # into a file or a pipe, Windows writes in an alphabet of few letters
             stream.reconfigure(errors="replace")
     arguments = _parser().parse_args(argv)
-    return arguments.run(arguments)
+    try:
+        return arguments.run(arguments)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("animatediff_ext"):
+            raise
+        _complain(
+            f"this command needs the package {error.name}: `pip install -e '.[train]'` in an environment of its own."
+        )
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -165,7 +173,7 @@ def _declare_toy(parser: argparse.ArgumentParser) -> None:
     commands.declare(parser)
 
 
-def _complain(error: Exception) -> str:
+def _complain(error: Exception | str) -> str:
     print(f"animatediff_ext: {error}", file=sys.stderr)
     return str(error)
 

@@ -17,6 +17,7 @@ LAYERS = {  # package or file → what of ours it may import
     "params": {"setting"},
     "whole_file": set(),
     "out_of_memory": set(),
+    "toml": set(),
     "infotext": {"setting", "params"},
     "schema": {"setting", "params"},
     "motion": {"setting", "params"},
@@ -40,6 +41,7 @@ LAYERS |= {
     "__main__": {*BELOW, "standalone", "trainer", "toy"},
     "__init__": set(),
 }
+WITHOUT_TORCH = {"params", "setting", "whole_file", "out_of_memory", "toml", "catalogue"}
 L4_WITH_SPATIAL_MODELS = {"standalone", "trainer", "toy"}
 
 
@@ -64,7 +66,7 @@ def violations(path: Path, owner: str) -> list[str]:
             name == "(relative)"
             or (root in HOSTS and owner != "webui")
             or (root in SPATIAL and owner not in L4_WITH_SPATIAL_MODELS)
-            or (root == "torch" and owner in ("params", "setting", "whole_file", "out_of_memory", "catalogue"))
+            or (root == "torch" and owner in WITHOUT_TORCH)
             or (root == "animatediff_ext" and rest and rest.split(".")[0] not in allowed)
         )
         if forbidden:

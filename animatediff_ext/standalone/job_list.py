@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +10,7 @@ from typing import Any
 
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.job import Job, job_of, settled
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from animatediff_ext.toml import toml_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +88,10 @@ def _with_different_names(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def _toml(path: Path) -> dict[str, Any]:
+    text = _text(path, "configuration")
     try:
-        values = tomllib.loads(_text(path, "configuration"))
-    except tomllib.TOMLDecodeError as error:
+        values = toml_tables(text)
+    except ValueError as error:
         raise SettingsError(f"The configuration {path} is no TOML: {error}.") from error
     for name, value in values.items():
         if isinstance(value, dict):

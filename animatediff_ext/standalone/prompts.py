@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from transformers import CLIPTokenizerFast
 
-from animatediff_ext.standalone.emphasis import weighed
+from animatediff_ext.standalone.emphasis import Weighed, weighed
 
 
 class Token(NamedTuple):
@@ -21,19 +21,21 @@ class Token(NamedTuple):
     weight: float
 
 
-def chunks_of(tokenizer: CLIPTokenizerFast, prompts: Sequence[str], chunk_length: int) -> list[list[list[Token]]]:
+def chunks_of(
+    tokenizer: CLIPTokenizerFast, prompts: Sequence[str], chunk_length: int, *, as_written: bool = False
+) -> list[list[list[Token]]]:
     """Tokens without the special ones, by prompt and chunk, at most ``chunk_length`` - 2 in each.
 
-    A short prompt ends in empty chunks, an empty prompt is one empty chunk.
+    A short prompt ends in empty chunks, an empty prompt is one empty chunk. ``as_written``: brackets are signs like any
+    other, and weigh nothing.
     """
     room = chunk_length - 2  # the first and the last place belong to "start" and "end"
-    rows = [_tokens(tokenizer, prompt) for prompt in prompts]
+    rows = [_tokens(tokenizer, [(prompt, 1.0)] if as_written else weighed(prompt)) for prompt in prompts]
     num_chunks = max(1, *(-(-len(row) // room) for row in rows))
     return [[row[i * room : (i + 1) * room] for i in range(num_chunks)] for row in rows]
 
 
-def _tokens(tokenizer: CLIPTokenizerFast, prompt: str) -> list[Token]:
-    pieces = weighed(prompt)
+def _tokens(tokenizer: CLIPTokenizerFast, pieces: list[Weighed]) -> list[Token]:
     ids = tokenizer([text for text, _ in pieces], add_special_tokens=False, verbose=False)["input_ids"]
     return [Token(i, weight) for row, (_, weight) in zip(ids, pieces, strict=True) for i in row]
 

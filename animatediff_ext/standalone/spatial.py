@@ -113,15 +113,16 @@ class SpatialModel:
         return self
 
     @torch.no_grad()
-    def encode_text(self, prompts: Sequence[str], clip_skip: int = 1) -> Conditioning:
-        """A row for each prompt, of 77 tokens for every 75 that the longest one needs. ``(word:1.2)`` weighs words.
+    def encode_text(self, prompts: Sequence[str], clip_skip: int = 1, *, as_written: bool = False) -> Conditioning:
+        """A row for each prompt, of 77 tokens for every 75 that the longest one needs.
 
-        ``clip_skip`` counts the layers of SD 1.5's encoder from the end, as the WebUI does: 2 is the one before the
-        last. SDXL was trained on that one, takes no other, and the number is not looked at.
+        ``(word:1.2)`` weighs words, unless the text is to be taken ``as_written``. ``clip_skip`` counts the layers of
+        SD 1.5's encoder from the end, as the WebUI does: 2 is the one before the last. SDXL was trained on that one,
+        takes no other, and the number is not looked at.
         """
         assert not isinstance(prompts, str), "a list of prompts, not one"
         length = self.text_encoders[0].config.max_position_embeddings
-        chunks = chunks_of(self.tokenizer, prompts, length)
+        chunks = chunks_of(self.tokenizer, prompts, length, as_written=as_written)
         pads = (self.tokenizer.eos_token_id, SECOND_ENCODER_PAD)
         ids = [token_ids(chunks, self.tokenizer, pad=pad, chunk_length=length) for pad in pads]
         if self.base == "SD 1.5":

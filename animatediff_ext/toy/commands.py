@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from animatediff_ext.trainer.commands import INTERRUPTED
 from animatediff_ext.trainer.error import TrainError
 
 TOY = Path("model/toy")
@@ -28,14 +29,16 @@ def declare(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--processes", type=int, choices=(1, 2, 4), default=1, help="of the training; default: %(default)s"
     )
-    build.set_defaults(run=_saying_problems(_build))
+    build.set_defaults(
+        run=_saying_problems(_build, "Stopped. What was finished is there; the same command goes on from it.")
+    )
     measure = commands.add_parser("measure", help="measure what its models do, and write docs/claim.md")
     measure.add_argument("--models", type=Path, default=TOY, metavar="FOLDER", help="default: %(default)s")
     measure.add_argument("--document", type=Path, default=Path("docs/claim.md"), metavar="FILE", help="%(default)s")
     measure.add_argument(
         "--processes", type=int, default=1, metavar="N", help="make so many clips at once; %(default)s"
     )
-    measure.set_defaults(run=_saying_problems(_measure))
+    measure.set_defaults(run=_saying_problems(_measure, "Stopped. The same command measures everything anew."))
     pictures = commands.add_parser("pictures", help="make the pictures of documents anew from the commands beside them")
     pictures.add_argument("pages", type=Path, nargs="+", metavar="FILE.md")
     pictures.set_defaults(run=_saying_problems(_pictures))
@@ -97,10 +100,17 @@ def _install(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _saying_problems(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+def _saying_problems(
+    run: Callable[[argparse.Namespace], int], stopped: str = "Stopped."
+) -> Callable[[argparse.Namespace], int]:
+    """A problem that the user can mend is one sentence, and so is Ctrl-C."""
+
     def run_and_say(arguments: argparse.Namespace) -> int:
         try:
             return run(arguments)
+        except KeyboardInterrupt:
+            print(f"animatediff_ext: {stopped}", file=sys.stderr)
+            return INTERRUPTED
         except (ValueError, OSError, TrainError) as error:
             print(f"animatediff_ext: {error}", file=sys.stderr)
             return 1

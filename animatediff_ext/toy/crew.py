@@ -5,6 +5,7 @@ Its models are too small for the threads of one process: two processes make twic
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -71,6 +72,7 @@ class Crew:
 def _begin(folder: Path) -> None:
     global _studio  # of this process, which makes nothing but clips
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # goes to all processes of a terminal; the one that asked decides
     _studio = Studio(folder)
 
 

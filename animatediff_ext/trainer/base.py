@@ -12,6 +12,11 @@ from animatediff_ext.trainer.error import TrainError
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """As ``precision.amp`` spells it."""
+    return next(name for name, known in DTYPES.items() if known == dtype)
+
+
 def amp_dtype(options: Precision, device: torch.device) -> torch.dtype:
     """The number format of products, which is also that of the frozen UNet."""
     if options.amp != "auto":
@@ -31,7 +36,7 @@ def load_base(options: Base, device: torch.device, dtype: torch.dtype) -> Spatia
         tokenizer=options.tokenizer or None,
         prediction=options.prediction,
     )
-    spatial.to(device)
     # Not the VAE and the text encoders: what they say is what is learnt from, and they take little of the time.
+    # Before anything moves: the UNet in float32 is what need not fit on a GPU.
     spatial.unet.to(dtype)
-    return spatial
+    return spatial.to(device)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
+import torch
+
+from animatediff_ext.trainer.base import amp_dtype, name_of
 from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.config_file import as_text
 from animatediff_ext.trainer.loop import Trainer
 from animatediff_ext.trainer.material import Material, gather
 from animatediff_ext.trainer.memory import estimate
-from animatediff_ext.trainer.processes import Processes
+from animatediff_ext.trainer.processes import Processes, own_device
 from animatediff_ext.trainer.run import build
 
 
@@ -20,11 +23,13 @@ def check(stage: str, config: Config, world: int = 1) -> Iterator[str]:
     yield ""
     material = gather(config, world, stills=stage == "adapter")
     yield material.report()
-    trainer = build(stage, config, Processes(), material)
+    device = own_device()
+    # The models stay in main memory: a GPU may be at work on another run, and an estimate needs shapes only.
+    trainer = build(stage, config, Processes(), material, amp_dtype(config.precision, device))
     with closing(trainer):
         yield _parameters(trainer)
         yield _steps(material, config)
-        yield _memory(trainer)
+        yield _memory(trainer, device)
 
 
 def _parameters(trainer: Trainer) -> str:
@@ -42,10 +47,11 @@ def _steps(material: Material, config: Config) -> str:
     )
 
 
-def _memory(trainer: Trainer) -> str:
+def _memory(trainer: Trainer, device: torch.device) -> str:
     need = estimate(trainer)
     gib = {name: getattr(need, name) / 2**30 for name in ("total", "frozen", "trained", "activations")}
     return (
-        f"About {gib['total']:.2f} GiB for each process: {gib['frozen']:.2f} for frozen models, {gib['trained']:.2f} "
-        f"for what is trained and its optimizer, {gib['activations']:.2f} for activations of the largest bucket."
+        f"About {gib['total']:.2f} GiB for each process on a {'CPU' if device.type == 'cpu' else 'GPU'}, with products "
+        f"in {name_of(trainer.amp)} (precision.amp): {gib['frozen']:.2f} for frozen models, {gib['trained']:.2f} for "
+        f"what is trained and its optimizer, {gib['activations']:.2f} for activations of the largest bucket."
     )

@@ -112,12 +112,13 @@ def _config(arguments: argparse.Namespace):
 
 
 def _print_files(files: list[Path]) -> None:
-    if files and _rank() == 0:
+    if files and _rank() == "0":
         print("\n".join(map(str, files)))
 
 
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
+def _rank() -> str:
+    """As the launcher set it, be it a number or not."""
+    return os.environ.get("RANK", "0")
 
 
 INTERRUPTED = 130
@@ -132,12 +133,8 @@ def _saying_problems(run: Callable[[argparse.Namespace], int]) -> Callable[[argp
             return run(arguments)
         except KeyboardInterrupt:
             return INTERRUPTED
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("animatediff_ext"):
-                raise
-            return _say(
-                f"training needs the package {error.name}: `pip install -e '.[train]'` in an environment of its own."
-            )
+        except ModuleNotFoundError:  # said by the command line, for all commands alike
+            raise
         except Exception as error:
             problems = _problems()
             if isinstance(error, problems.SAID_ELSEWHERE):
@@ -150,7 +147,7 @@ def _saying_problems(run: Callable[[argparse.Namespace], int]) -> Callable[[argp
 
 
 def _say(sentence: str) -> int:
-    who = f"process {_rank()}: " if _rank() else ""
+    who = "" if _rank() == "0" else f"process {_rank()}: "
     print(f"animatediff_ext: {who}{sentence}", file=sys.stderr)
     return 1
 

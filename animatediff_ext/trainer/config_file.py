@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from animatediff_ext.setting import Setting, SettingsError
+from animatediff_ext.toml import toml_tables
 from animatediff_ext.trainer.config import SECTIONS, VERSION, Config, Data, options
 from animatediff_ext.trainer.error import TrainError
 
@@ -60,14 +59,13 @@ def read_config(stage: str, path: str | Path | None = None, settings: Iterable[s
 
 
 def _read(path: Path) -> dict[str, Any]:
-    toml = _toml_reader()
     try:
-        tables = toml.loads(path.read_text(encoding="utf-8-sig"))
+        tables = toml_tables(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise TrainError(f"There is no configuration {path}: write one with `train init STAGE {path}`.") from None
     except OSError as error:
         raise TrainError(f"The configuration {path} cannot be read ({error.strerror}).") from error
-    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # also of a text that is no UTF-8
         raise TrainError(f"The configuration {path} is no TOML: {error}.") from error
     version = tables.pop(VERSION_KEY, VERSION)
     if version != VERSION:
@@ -92,16 +90,10 @@ def _value(text: str, known: Setting | None) -> Any:
     """As TOML reads it; where a text is wanted, quotes may be left out."""
     if known is not None and known.kind is str and text[:1] not in ("'", '"'):
         return text
-    toml = _toml_reader()
     try:
-        return toml.loads(f"value = {text}")["value"]
-    except toml.TOMLDecodeError:
+        return toml_tables(f"value = {text}")["value"]
+    except ValueError:
         return text
-
-
-def _toml_reader():
-    """Python's own, or before Python 3.11 the package that it came from."""
-    return importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:

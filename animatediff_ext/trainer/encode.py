@@ -132,7 +132,8 @@ class Captions:
         return Conditioning(**{name: tensor.to("cpu", torch.float32) for name, tensor in known.items()})
 
     def _encoded(self, caption: str) -> dict[str, torch.Tensor]:
-        row = self._spatial.encode_text([caption], self._clip_skip)
+        # A caption is no prompt: brackets in it are somebody's way of writing, and no weights.
+        row = self._spatial.encode_text([caption], self._clip_skip, as_written=True)
         return {"tokens": row.tokens} | ({} if row.pooled is None else {"pooled": row.pooled})
 
     def _of_length(self, row: Conditioning, num_tokens: int) -> Conditioning:

@@ -79,7 +79,7 @@ class Trainer:
         self.bad: dict[str, str] = {}
         """Clips that could not be read, and why."""
         self.predict = Denoiser(stage.spatial, stage.trained)
-        self._denoise = _distributed(self.predict, group) if group.world > 1 else self.predict
+        self._denoise: nn.Module = self.predict
         self._attached = ExitStack()
         self._attached_frames = 0
         self._save_memory()
@@ -92,18 +92,26 @@ class Trainer:
         if self.config.precision.compile:
             _compile_blocks(self.stage)
 
+    def share_gradients(self) -> None:
+        """From now on gradients are those of all processes. All call this at once, when all have a trainer: here they
+        compare their models, and would wait for one that has none.
+        """
+        if self.group.world > 1:
+            self._denoise = _distributed(self.predict, self.group)
+
     # ---- one step ----
 
     def train_step(self, parts: Sequence[Sequence[Example]]) -> StepDone:
         """Forward, backward and update from this process's examples, accumulated over ``parts``."""
         rate = set_learning_rate(self.optimizer, self.config.optim, self.step, self.config.run.steps)
-        total = 0.0
+        # In double precision, as the sum of Python's numbers would be. Read once: each look at it waits for the device.
+        total = torch.zeros((), dtype=torch.float64, device=self.group.device)
         for number, examples in enumerate(parts):
             is_last = number == len(parts) - 1
             with self._quiet_unless(is_last):  # gradients are exchanged once, with those of all parts in them
                 loss = self.loss(self.encoder.batch(examples)) / len(parts)
                 self.scaler.scale(loss).backward()
-            total += loss.item()
+            total += loss.detach()
         loss = self._agree(total, [pair for examples in parts for example in examples for pair in example.bad])
         norm = self._update()
         self.step += 1
@@ -148,13 +156,13 @@ class Trainer:
             self.ema.update(self.step + 1)
         return norm
 
-    def _agree(self, loss: float, bad: list[tuple[str, str]]) -> float:
+    def _agree(self, loss: torch.Tensor, bad: list[tuple[str, str]]) -> float:
         """The mean loss of all processes, and what only some of them have seen: a loss that is no number, bad clips.
 
         All learn of it in the same step, so that all stop, or none.
         """
         new = {name: reason for name, reason in bad if name not in self.bad}
-        total, num_new = self.group.sums([loss, float(len(new))])
+        total, num_new = self.group.sums(torch.stack([loss, loss.new_tensor(len(new))]))
         if num_new:
             self.bad |= self.group.union(new)
         if not math.isfinite(total):

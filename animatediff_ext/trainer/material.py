@@ -71,7 +71,9 @@ def gather(config: Config, world: int, *, stills: bool) -> Material:
             index=Path(config.run.output) / "clips.json",
             progress=lambda _done, _all: bar.update(),
         )
-    training, held_out = catalogue.hold_out(config.validate.clips, config.run.seed)
+    # Without validation nobody would look at them.
+    num_held_out = config.validate.clips if config.validate.every else 0
+    training, held_out = catalogue.hold_out(num_held_out, config.run.seed)
     return Material(
         plan=Plan(training, sample, seed=config.run.seed, global_batch=global_batch(sample, world)),
         catalogue=catalogue,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from animatediff_ext.standalone.processes import this_process
 from animatediff_ext.trainer.error import TrainError
 
 T = TypeVar("T")
@@ -46,13 +47,12 @@ class Processes:
         if self.world > 1:
             self.sums([0.0])  # unlike dist.barrier, on the device that is ours
 
-    def sums(self, values: list[float]) -> list[float]:
-        """The sums of these numbers over all processes."""
-        if self.world == 1:
-            return values
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
-        with _others_are_there():
-            dist.all_reduce(total)
+    def sums(self, values: Sequence[float] | torch.Tensor) -> list[float]:
+        """The sums of these numbers over all processes; a tensor may be changed by it."""
+        total = torch.as_tensor(values, dtype=torch.float64, device=self.device)
+        if self.world > 1:
+            with _others_are_there():
+                dist.all_reduce(total)
         return total.tolist()
 
     def union(self, values: dict[str, str]) -> dict[str, str]:
@@ -123,24 +123,27 @@ def _made(make: Callable[[], T]) -> T | Exception:
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """Join the others, if a launcher started several; part with them in the end."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    rank = int(os.environ.get("RANK", "0"))
-    device = _device(int(os.environ.get("LOCAL_RANK", "0")))
-    if world == 1:
+    """Join the others, if a launcher started several; part with them in the end.
+
+    Raises `TrainError`, or `SettingsError` where the launcher set what cannot be.
+    """
+    place = this_process()
+    device = own_device(place.local_rank)
+    if place.world == 1:
         yield Processes(device=device)
         return
     _join(device)
     if dist.get_backend() == "gloo":
         _KEPT.append(dist.group.WORLD)
     try:
-        yield Processes(rank=rank, world=world, device=device)
+        yield Processes(rank=place.rank, world=place.world, device=device)
     finally:
         with suppress(RuntimeError):  # where others are gone already
             dist.destroy_process_group()
 
 
-def _device(local_rank: int) -> torch.device:
+def own_device(local_rank: int = 0) -> torch.device:
+    """What this machine trains on. Raises `TrainError` where it has fewer GPUs than processes."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     if local_rank >= torch.cuda.device_count():
@@ -152,9 +155,14 @@ def _device(local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
+def _backend(device: torch.device) -> str:
+    """Windows has GPUs and no NCCL."""
+    return "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"
+
+
 def _join(device: torch.device) -> None:
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        dist.init_process_group(_backend(device), timeout=_PATIENCE)
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         port = os.environ.get("MASTER_PORT", "29500")
         if "EADDRINUSE" in str(error) or "in use" in str(error):

@@ -17,7 +17,7 @@ from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.loop import StepDone
 from animatediff_ext.whole_file import whole_file
 
-LOG = "log.jsonl"
+LOG, BOARD = "log.jsonl", "tensorboard"
 
 
 class Clock:
@@ -44,7 +44,10 @@ class Clock:
 
 
 class Progress:
-    """Reports from the main process; in the others it says nothing."""
+    """Reports from the main process; in the others it says nothing.
+
+    A run is worth more than the record of it: where that cannot be written, it is said once, and the run goes on.
+    """
 
     def __init__(self, config: Config, *, quiet: bool):
         self._config = config
@@ -54,12 +57,19 @@ class Progress:
         self._board = None
         self._losses: list[float] = []
         self._clips = 0
+        self._said: set[str] = set()
         self.clock = Clock()
 
     def say(self, text: str) -> None:
         """A line above the bar."""
         if not self._quiet:
             tqdm.write(text, file=sys.stderr)
+
+    def say_once(self, text: str) -> None:
+        """The same, unless it was said before or is empty."""
+        if text and text not in self._said:
+            self._said.add(text)
+            self.say(text)
 
     def start(self, step: int) -> None:
         """Show the bar, ``step`` steps being done."""
@@ -72,8 +82,10 @@ class Progress:
             smoothing=0.1,
         )
         if not self._quiet:
-            self._forget_after(step)
-            self._board = self._tensorboard(step) if self._config.log.tensorboard else None
+            with self._or_without(LOG):
+                self._forget_after(step)
+            with self._or_without(BOARD):
+                self._board = self._tensorboard(step) if self._config.log.tensorboard else None
         self.clock.lap()
 
     def step(self, step: int, done: StepDone, *, clips: int) -> None:
@@ -103,16 +115,27 @@ class Progress:
         """One line of the log, one point of each curve."""
         if self._quiet or not figures:
             return
-        with (self._folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step} | dict(figures)) + "\n")
+        line = json.dumps({"step": step} | dict(figures)) + "\n"
+        with self._or_without(LOG), (self._folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(line)
         if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, step)
+            with self._or_without(BOARD):
+                for name, value in figures.items():
+                    self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         self._bar.close()
         if self._board is not None:
-            self._board.close()
+            with self._or_without(BOARD):
+                self._board.close()
+
+    @contextmanager
+    def _or_without(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            self.say_once(f"{self._folder / name} cannot be written ({reason}): the run goes on without it.")
 
     def _forget_after(self, step: int) -> None:
         """Drop entries of steps that are about to be done again, so that no curve doubles back."""
@@ -128,7 +151,7 @@ class Progress:
         except ImportError:
             self.say("No curves are written: `pip install tensorboard`, or set log.tensorboard=false.")
             return None
-        return SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
+        return SummaryWriter(str(self._folder / BOARD), purge_step=step + 1)
 
 
 def _step_of(line: str) -> float:

@@ -7,19 +7,22 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from animatediff_ext.out_of_memory import is_out_of_memory
 from animatediff_ext.trainer.base import amp_dtype, load_base
 from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.config_file import as_text, flat_values
 from animatediff_ext.trainer.data.dataset import Example
+from animatediff_ext.trainer.data.take import buckets_of
 from animatediff_ext.trainer.encode import Encoder
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.export import export
-from animatediff_ext.trainer.loop import Deadline, Trainer
+from animatediff_ext.trainer.loop import Deadline, StepDone, Trainer
 from animatediff_ext.trainer.material import Material, gather
 from animatediff_ext.trainer.processes import Processes, processes
 from animatediff_ext.trainer.progress import Progress
-from animatediff_ext.trainer.stages import STAGES
+from animatediff_ext.trainer.stages import STAGES, Stage
 from animatediff_ext.trainer.state import (
     PROCESSES,
     State,
@@ -50,12 +53,27 @@ def train(stage: str, config: Config, *, resume: str | None = None) -> list[Path
                 return run.go(state)
 
 
-def build(stage: str, config: Config, group: Processes, material: Material) -> Trainer:
-    """The models, what is trained in them, and the optimizer."""
-    dtype = amp_dtype(config.precision, group.device)
-    spatial = load_base(config.base, group.device, dtype)
-    encoder = Encoder(spatial, material.cache, config)
-    return Trainer(config, STAGES[stage](spatial, config), encoder, group, dtype)
+def build(stage: str, config: Config, group: Processes, material: Material, amp: torch.dtype | None = None) -> Trainer:
+    """The models, what is trained in them, and the optimizer; ``amp`` is by default what suits the device."""
+    amp = amp or amp_dtype(config.precision, group.device)
+    spatial = load_base(config.base, group.device, amp)
+    made = STAGES[stage](spatial, config)
+    _check_frames(made, config)
+    return Trainer(config, made, Encoder(spatial, material.cache, config), group, amp)
+
+
+def _check_frames(stage: Stage, config: Config) -> None:
+    """Raises `TrainError` where the motion module has fewer positions than a bucket has frames."""
+    if stage.motion is None:
+        return
+    known = stage.motion.config.num_positions
+    for bucket in buckets_of(config.sample):
+        if bucket.num_frames > known:
+            longer = "start from a module that knows more" if config.motion.init else "raise motion.positions"
+            raise TrainError(
+                f"sample.buckets has {bucket}, of {bucket.num_frames} frames, but the motion module knows {known} "
+                f"positions: take buckets of at most {known} frames, or {longer}."
+            )
 
 
 class Run:
@@ -66,7 +84,6 @@ class Run:
         self._group = group
         self._material = material
         self._stop = stop
-        self._named_bad = 0
         self._saved = 0  # a run that was stopped before its first step has nothing to go on from
         self._trainer = build(stage, config, group, material)
         self._validation = Validation(self._trainer, material.held_out, stop)
@@ -74,12 +91,14 @@ class Run:
 
     def go(self, state: State | None) -> list[Path]:
         """From a state or the beginning to the end, or to where somebody stops it."""
+        self._trainer.share_gradients()
         self._progress.say(self._material.report())
         for warning in _warnings(self._config):
             self._progress.say(warning)
         if state is not None:
             self._go_on(state)
-        self._note_options()
+            state.clear()  # gigabytes, which the frames above this one would hold to the end of the run
+        self._group.from_main(self._note_options)
         stopped_by = self._train()
         if stopped_by:
             self._progress.say(f"Stopped by {stopped_by} after step {self._trainer.step}: go on with --resume auto.")
@@ -88,9 +107,9 @@ class Run:
 
     def _go_on(self, state: State) -> None:
         self._group.together(lambda: self._trainer.restore(state))
-        if self._group.is_main:
-            for path in set_aside(states_folder(self._config.run.output), state["step"]):
-                self._progress.say(f"{path.stem}.state is of a later step, and was renamed to {path.name}.")
+        aside = self._group.from_main(lambda: set_aside(states_folder(self._config.run.output), state["step"]))
+        for before, after in aside:
+            self._progress.say(f"{before.name} is of a later step, and was renamed to {after.name}.")
         self._saved = state["step"]
         self._progress.say(f"Going on after step {state['step']}.{_differences(self._facts(), state)}")
 
@@ -112,9 +131,7 @@ class Run:
             if stopped_by:
                 self._save()
                 return stopped_by
-            done = trainer.train_step(parts)
-            self._progress.step(trainer.step, done, clips=self._material.plan.global_batch)
-            self._after_step()
+            self._after_step(trainer.train_step(parts))
         return ""
 
     def _next(self, steps: Iterator[list[list[Example]]]) -> list[list[Example]]:
@@ -126,29 +143,34 @@ class Run:
                 raise
             return []
 
-    def _after_step(self) -> None:
+    def _after_step(self, done: StepDone) -> None:
         """What is saved comes first: nothing that fails after it costs a step."""
-        is_last = self._trainer.step == self._config.run.steps
+        step = self._trainer.step
         too_many_bad = self._too_many_bad()
-        if is_last or too_many_bad or self._is_due(self._config.checkpoint.every):
+        if step == self._config.run.steps or too_many_bad or self._is_due(self._config.checkpoint.every):
             self._save()
+        self._progress.step(step, done, clips=self._material.plan.global_batch)
+        self._say_what_is_amiss()
         if too_many_bad:
             raise self._group.said_once(TrainError(too_many_bad))
-        if self._validation.is_due(self._trainer.step):
+        if self._validation.is_due(step):
             figures, problems = self._validation.run()
-            self._progress.record(self._trainer.step, figures)
+            self._progress.record(step, figures)
             for problem in problems:
                 self._progress.say(problem)
 
     def _is_due(self, every: int) -> bool:
         return bool(every) and self._trainer.step % every == 0
 
+    def _say_what_is_amiss(self) -> None:
+        """Each thing once: clips that cannot be read, a cache that cannot be written."""
+        for name, reason in self._trainer.bad.items():
+            self._progress.say_once(f"Another clip stands in for {name}, which {reason}")
+        self._progress.say_once(self._material.cache.problem)
+
     def _too_many_bad(self) -> str:
-        """Clips that cannot be read are named once; too many of them are a mistake somewhere, which is said."""
+        """What to say where so many clips cannot be read that there is a mistake somewhere; empty where not."""
         bad, limit = self._trainer.bad, self._config.sample.max_bad
-        for name in list(bad)[self._named_bad :]:
-            self._progress.say(f"Another clip stands in for {name}, which {bad[name]}")
-        self._named_bad = len(bad)
         if len(bad) <= limit:
             return ""
         names = ", ".join(list(bad)[:10])
@@ -178,9 +200,8 @@ class Run:
             return export(self._trainer.stage, self._config, self._trainer.step)
 
     def _note_options(self) -> None:
-        if self._group.is_main:
-            with whole_file(Path(self._config.run.output) / "options.txt") as part:
-                part.write_text(as_text(self._config) + "\n", encoding="utf-8")
+        with whole_file(Path(self._config.run.output) / "options.txt") as part:
+            part.write_text(as_text(self._config) + "\n", encoding="utf-8")
 
 
 def _state(stage: str, config: Config, path: Path | None) -> State | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,25 @@ def states_in(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("step-*.state") if _NAME.fullmatch(path.name)), key=_step)
 
 
-def set_aside(folder: Path, step: int) -> list[Path]:
-    """Rename the states after ``step``, from which a run went back: ``--resume auto`` is not to take them again."""
+def set_aside(folder: Path, step: int) -> list[tuple[Path, Path]]:
+    """Rename the states after ``step``, from which a run went back: ``--resume auto`` is not to take them again.
+
+    Returns the old and the new path of each. Raises `TrainError` where one cannot be renamed.
+    """
     later = [path for path in states_in(folder) if _step(path) > step]
-    return [path.rename(path.with_suffix(".aside")) for path in later]
+    try:
+        return [(path, path.rename(_free(path))) for path in later]
+    except OSError as error:
+        raise TrainError(
+            f"A state of a later step in {folder} could not be renamed ({error.strerror or error}): move the states "
+            f"after step {step} away, then go on."
+        ) from error
+
+
+def _free(path: Path) -> Path:
+    """A run may go back more than once."""
+    names = (path.with_suffix(f".{number}.aside" if number else ".aside") for number in count())
+    return next(name for name in names if not name.exists())
 
 
 def _step(path: Path) -> int:

@@ -139,6 +139,7 @@ class Validation:
             prompt=options.prompts[number],
             negative=options.negative,
             animation=Animation(num_frames=num_frames, context=Context(length=num_frames)),
+            clip_skip=self._config.base.clip_skip,
             width=width,
             height=height,
             num_steps=options.steps,

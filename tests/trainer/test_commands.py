@@ -4,6 +4,7 @@ import dataclasses
 import sys
 
 import pytest
+import torch
 
 from animatediff_ext.__main__ import main
 from animatediff_ext.motion import FAMILIES
@@ -141,11 +142,25 @@ def test_check_shows_the_run_its_size_and_its_data_and_trains_nothing(runs, caps
         "5 clips in 1 bucket (64x64x4: 5).",
         "million parameters are trained",
         "6 steps of 4 clips; one pass over the data takes 2",
-        "GiB for each process",
+        "GiB for each process on a CPU, with products in fp32 (precision.amp): ",
     ):
         assert part in shown
     assert not list(runs.folder.rglob("*.state"))
     assert not list(runs.folder.rglob("*.safetensors"))
+
+
+def test_check_assumes_the_number_format_that_the_device_would_train_in(runs, capsys, monkeypatch):
+    """The models stay where they are: a GPU may be at work on another run."""
+    in_bf16 = _checked(runs, capsys, precision__amp="bf16")
+    monkeypatch.setattr("animatediff_ext.trainer.check.own_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert "in bf16 (precision.amp)" in in_bf16
+    assert _checked(runs, capsys) == in_bf16.replace("CPU", "GPU")
+
+
+def _checked(runs, capsys, **options) -> str:
+    assert main(["train", "check", "motion", *runs.words(**options)]) == 0
+    return capsys.readouterr().out.splitlines()[-1]
 
 
 def test_check_counts_the_parameters_and_less_memory_with_checkpointing(runs):
@@ -170,7 +185,9 @@ def test_check_counts_the_parameters_and_less_memory_with_checkpointing(runs):
         ("lora", {"motion__init": "/no/such.safetensors"}, "is not there"),
         ("motion", {"adapter__path": "/no/such.safetensors"}, "is not there"),
         ("motion", {"diffusion__zero_terminal_snr": "true"}, "v-prediction"),
-        ("motion", {"validate__clips": 5}, "validate.clips is 5"),
+        ("motion", {"validate__clips": 5, "validate__every": 1}, "validate.clips is 5"),
+        ("motion", {"sample__buckets": '["64x64x4", "64x64x40"]'}, "at most 32 frames, or raise motion.positions."),
+        ("motion", {"motion__positions": 3}, "64x64x4, of 4 frames, but the motion module knows 3 positions"),
         ("motion", SHOWN | {"validate__checkpoints": '["/no/such"]'}, "/no/such, which is not there"),
         ("motion", SHOWN | {"validate__size": "64x64x40"}, "40 frames, but the motion module knows 32"),
     ],
@@ -217,13 +234,74 @@ def test_help_needs_neither_torch_nor_diffusers(tmp_path):
     assert done.stdout.strip() == "set()"
 
 
+def test_what_reads_no_toml_needs_no_reader_of_it(tmp_path):
+    """Python 3.10 has none of its own, and the package may be missing."""
+    code = (
+        "import sys; sys.modules['tomllib'] = sys.modules['tomli'] = None; "
+        "from animatediff_ext.__main__ import main; sys.exit(main())"
+    )
+    assert "[optim]" in python("-c", code, "train", "init", "motion").stdout
+    path = tmp_path / "job.toml"
+    path.write_text("frames = 8")
+    done = python("-c", code, "generate", "--config", path, check=False)
+    assert done.returncode == 1
+    assert "this command needs the package tom" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_missing_package_says_what_to_install(runs):
     code = "import sys; sys.modules['diffusers'] = None; from animatediff_ext.__main__ import main; sys.exit(main())"
-    words = ["train", "motion", *runs.words()]
-    done = python("-c", code, *words, check=False)
+    done = python("-c", code, "train", "motion", *runs.words(), check=False)
     assert done.returncode == 1
-    assert "training needs the package diffusers: `pip install" in done.stderr
+    assert "this command needs the package diffusers: `pip install" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        (["train", "motion"], "animatediff_ext.trainer.run.train"),
+        (["generate", "--checkpoint", "x", "--motion-module", "y"], "animatediff_ext.standalone.generate.generate"),
+        (["demo"], "animatediff_ext.toy.demo.demo"),
+    ],
+)
+def test_all_commands_say_alike_what_is_missing(monkeypatch, capsys, words, called):
+    def fails(*_arguments, **_options):
+        raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
+
+    monkeypatch.setattr(called, fails)
+    assert main(words) == 1
+    assert "animatediff_ext: this command needs the package transformers: `pip install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "called", "sentence"),
+    [
+        (["toy", "build"], "animatediff_ext.toy.build.build", "the same command goes on from it"),
+        (["toy", "measure"], "animatediff_ext.toy.studio.Studio", "The same command measures everything anew"),
+    ],
+)
+def test_ctrl_c_in_the_toy_world_is_no_traceback(monkeypatch, capsys, words, called, sentence):
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(called, interrupted)
+    assert main(words) == 130
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("WORLD_SIZE", "two", "The launcher set a number that is none (invalid literal for int() with base 10: 'two')"),
+        ("RANK", "zero", "The launcher set a number that is none"),
+        ("RANK", "1", "RANK is 1, but WORLD_SIZE is 1"),
+    ],
+)
+def test_what_a_launcher_sets_wrong_is_one_sentence(runs, monkeypatch, capsys, name, value, words):
+    monkeypatch.setenv(name, value)
+    assert main(["train", "motion", *runs.words()]) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_ctrl_c_before_the_run_is_no_traceback(runs, monkeypatch):

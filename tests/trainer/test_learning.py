@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from animatediff_ext.formats import load_motion_module, save_motion_module
-from animatediff_ext.trainer.config import TRAINABLE_FAMILIES
+from animatediff_ext.standalone import SpatialModel
+from animatediff_ext.trainer.base import load_base
+from animatediff_ext.trainer.config import TRAINABLE_FAMILIES, Base
 from animatediff_ext.trainer.encode import Batch
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.stages import new_motion_config
@@ -144,6 +146,17 @@ def test_prompts_of_different_length_go_into_one_batch(runs):
     torch.testing.assert_close(together.tokens, expected.tokens, rtol=0, atol=1e-6)
 
 
+def test_a_caption_is_read_as_it_is_written(runs):
+    """Brackets are somebody's way of writing, and no weights, as they are in a prompt."""
+    trainer = runs.trainer("adapter")
+    spatial, caption = trainer.stage.spatial, "red cat (cat:1.5) [dog]"
+    words = spatial.tokenizer(caption)["input_ids"]
+    ids = torch.tensor([words + [spatial.tokenizer.eos_token_id] * (77 - len(words))])
+    with torch.no_grad():
+        expected = spatial.text_encoders[0](ids).last_hidden_state
+    torch.testing.assert_close(trainer.encoder.captions.rows([caption]).tokens, expected)
+
+
 def test_a_caption_is_read_alike_whatever_is_beside_it(runs):
     """Else what is learnt from a clip would depend on how a step is shared among processes."""
     rows = runs.trainer("adapter").encoder.captions.rows
@@ -160,6 +173,23 @@ def test_all_of_a_stage_is_on_the_device_in_the_format_of_the_run(runs, motion_m
         assert (tensor.device.type, tensor.dtype) == ("meta", torch.bfloat16)
     for tensor in stage.trained.parameters():
         assert (tensor.device.type, tensor.dtype) == ("meta", torch.float32)
+
+
+def test_a_unet_moves_in_the_format_of_the_run(base, monkeypatch):
+    """In float32 it may be more than a GPU has room for."""
+    moved = []
+    original = SpatialModel.to
+
+    def to(self, device=None, dtype=None):
+        moved.append((torch.device(device).type, self.unet.dtype))
+        return original(self, device, dtype)
+
+    monkeypatch.setattr(SpatialModel, "to", to)
+    spatial = load_base(Base(checkpoint=str(base)), torch.device("meta"), torch.bfloat16)
+    assert moved[-1] == ("meta", torch.bfloat16)
+    assert {(part.device.type, part.dtype) for part in (spatial.vae, *spatial.text_encoders)} == {
+        ("meta", torch.float32)
+    }
 
 
 def test_a_half_precision_module_is_trained_in_full(runs, motion_module, tmp_path):

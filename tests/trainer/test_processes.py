@@ -8,6 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from animatediff_ext.__main__ import main
+from animatediff_ext.trainer import processes
+from animatediff_ext.trainer import run as run_module
+from animatediff_ext.trainer.error import TrainError
 from tests import command_line
 from tests.trainer.drawn import write_clips
 
@@ -102,6 +106,33 @@ def test_a_mistake_is_said_once_by_all_processes_together(runs, tmp_path, kind):
     code, _, errors = command_line.run("train", "motion", *runs.words(**wrong), processes=2)
     assert code != 0
     assert errors.count("animatediff_ext: ") == 1
+
+
+def test_where_one_process_cannot_build_its_models_all_end_with_what_it_says(runs):
+    """The others must not be where they compare models with it already."""
+    with command_line.Command("train", "motion", *runs.words(), processes=2, called=f"{__name__}:without_base") as both:
+        assert both.wait(100) == 1
+        assert both.error.count("animatediff_ext: ") == 1
+        assert "There is no base on this machine." in both.error
+
+
+def without_base(words: list[str]) -> int:
+    """The command, but for the base model, which the second process does not find."""
+
+    def load_base(*_arguments):
+        raise TrainError("There is no base on this machine.")
+
+    if os.environ["RANK"] == "1":
+        run_module.load_base = load_base
+    return main(words)
+
+
+def test_a_gpu_without_nccl_is_gone_round_by_gloo(monkeypatch):
+    """As on Windows."""
+    for has_nccl, backend in ((True, "nccl"), (False, "gloo")):
+        monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda has_nccl=has_nccl: has_nccl)
+        assert processes._backend(torch.device("cuda")) == backend
+        assert processes._backend(torch.device("cpu")) == "gloo"
 
 
 def test_a_taken_port_is_said_in_a_sentence(runs):

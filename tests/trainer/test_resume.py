@@ -1,9 +1,13 @@
 """A run that was stopped goes on as if it had never been."""
 
+import errno
+import importlib.util
 import json
 import os
 import signal
 import time
+import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -184,6 +188,68 @@ def test_a_state_that_was_just_written_is_never_removed(tmp_path):
         "step-00000004.aside",
         "step-00000006.aside",
     ]
+
+
+def test_going_back_again_keeps_what_was_set_aside_before(tmp_path):
+    for content in ("first", "second", "third"):
+        save_state(tmp_path, {"step": 4, "stage": "motion", "content": content}, keep=3)
+        ((before, after),) = set_aside(tmp_path, 2)
+        assert (before.name, load_state(after)["content"]) == ("step-00000004.state", content)
+    assert {load_state(path)["content"] for path in tmp_path.iterdir()} == {"first", "second", "third"}
+    assert states_in(tmp_path) == []
+
+
+def test_a_later_state_that_cannot_be_renamed_is_one_sentence(tmp_path, monkeypatch):
+    def denied(*_arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    save_state(tmp_path, {"step": 4, "stage": "motion"}, keep=3)
+    monkeypatch.setattr(Path, "rename", denied)
+    with pytest.raises(TrainError, match=r"could not be renamed \(Permission denied\): move the states after step 2"):
+        set_aside(tmp_path, 2)
+
+
+def test_a_run_that_goes_on_lets_go_of_the_state_that_it_came_from(runs, monkeypatch):
+    train("motion", runs.config("motion", run__steps=2))
+    loaded, load, step = [], run_module.load_state, run_module.Trainer.train_step
+
+    def load_state(path, **how):
+        state = load(path, **how)
+        loaded.extend(weakref.ref(tensor) for tensor in state["trained"].values())
+        return state
+
+    def train_step(self, parts):
+        assert not any(of_state() is not None for of_state in loaded)
+        return step(self, parts)
+
+    monkeypatch.setattr(run_module, "load_state", load_state)
+    monkeypatch.setattr(run_module.Trainer, "train_step", train_step)
+    assert train("motion", runs.config("motion", run__steps=3), resume="auto")
+    assert loaded
+
+
+def test_a_step_is_saved_before_it_is_reported(runs, monkeypatch):
+    def dies(*_arguments, **_options):
+        raise SystemExit
+
+    monkeypatch.setattr(run_module.Progress, "step", dies)
+    with pytest.raises(SystemExit):
+        train("motion", runs.config("motion", checkpoint__every=1))
+    assert [path.name for path in states_in(states_folder(runs.folder / "run"))] == ["step-00000001.state"]
+
+
+def test_a_log_and_a_cache_that_cannot_be_written_are_named_once_and_stop_nothing(runs, capsys, tmp_path):
+    output, cache = runs.folder / "run", tmp_path / "cache"
+    (output / "log.jsonl").mkdir(parents=True)
+    for file in (output / "tensorboard", cache):
+        file.write_text("in the way")
+    options = {"log__every": 1, "log__tensorboard": "true", "cache__folder": cache, "sample__starts": 2}
+    assert train("motion", runs.config("motion", **options))
+    said = capsys.readouterr().err
+    for text in ("log.jsonl cannot be written", "cache takes no more"):
+        assert said.count(text) == 1
+    if importlib.util.find_spec("tensorboard"):
+        assert said.count("tensorboard cannot be written") == 1
 
 
 def test_going_back_to_an_earlier_state_leaves_the_later_ones_aside(runs, capsys):

@@ -1,11 +1,13 @@
 """Looking at a run shows what it does, and does not disturb it."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from animatediff_ext.media import probe
+from animatediff_ext.standalone import SpatialModel
 from animatediff_ext.trainer.run import train
 from animatediff_ext.trainer.state import states_folder, states_in
 from animatediff_ext.trainer.stop import StopWish
@@ -36,7 +38,9 @@ def test_a_watched_run_is_the_same_bit_by_bit(runs, motion_module, personalised,
     }[stage]
     options |= {"validate__clips": 1, "run__steps": 4}
     random_state = torch.get_rng_state()
-    train(stage, runs.config(stage, run__output=runs.folder / "alone", **options))
+    # never, but after its last state: with validate.every at 0, no clips would be held out
+    alone = options | {"validate__every": 1000}
+    train(stage, runs.config(stage, run__output=runs.folder / "alone", **alone))
     watched = WATCHED | {"validate__checkpoints": f'["{personalised}"]'}
     train(stage, runs.config(stage, run__output=runs.folder / "watched", **options, **watched))
     assert_same(state_of(runs.folder / "alone", 4), state_of(runs.folder / "watched", 4))
@@ -133,12 +137,34 @@ def test_the_loss_of_held_out_clips_is_at_fixed_timesteps_and_of_all_captions(ru
 
 
 def test_held_out_clips_are_not_trained_on(runs):
-    _, material = runs.made("motion", validate__clips=2)
+    _, material = runs.made("motion", validate__clips=2, validate__every=1)
     held_out = {take.clip.name for take in material.held_out}
     trained = {take.clip.name for step in range(20) for take in material.plan.takes(step)}
     assert len(held_out) == 2
     assert len(trained) == 3
     assert not held_out & trained
+
+
+def test_no_clips_are_held_out_for_a_validation_that_never_comes(runs):
+    _, material = runs.made("motion", validate__clips=2, validate__every=0)
+    assert material.held_out == []
+    assert {Path(take.clip.name).name for step in range(5) for take in material.plan.takes(step)} == {
+        clip.name for clip in Path(runs.options["data.path"]).glob("*.mp4")
+    }
+
+
+def test_clips_leave_out_as_many_layers_of_the_text_encoder_as_the_run(runs, monkeypatch):
+    trainer, material = runs.made("motion", base__clip_skip=2, **WATCHED)
+    skipped = []
+    original = SpatialModel.encode_text
+
+    def encode_text(self, prompts, clip_skip=1, **how):
+        skipped.append(clip_skip)
+        return original(self, prompts, clip_skip, **how)
+
+    monkeypatch.setattr(SpatialModel, "encode_text", encode_text)
+    assert Validation(trainer, material.held_out, StopWish()).run() == ({}, [])
+    assert set(skipped) == {2}
 
 
 def test_two_processes_share_the_clips(runs, personalised):

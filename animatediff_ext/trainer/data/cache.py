@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from pathlib import Path
 
@@ -11,13 +10,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from animatediff_ext.trainer.data.take import Take
-from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.whole_file import whole_file
 
-_VERSION = 1
-"""Of what entries hold and of how pixels are made. Older entries are not found."""
+_VERSIONS = {"latents": 1, "text": 2}
+"""Of what entries hold and of how they are made. Older entries are not found."""
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
-_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # no quotas on Windows
 
 Tensors = dict[str, torch.Tensor]
 
@@ -40,6 +37,8 @@ class TensorCache:
         """``folder`` "": a cache that never has anything. ``dtype``: float16 or float32, of floats in the files."""
         self._folder = Path(folder) if str(folder) else None
         self._dtype = dtype
+        self.problem = ""
+        """Why nothing more is put, in a sentence."""
         assert dtype in _DTYPES
 
     def get(self, key: str) -> Tensors | None:
@@ -55,26 +54,25 @@ class TensorCache:
     def put(self, key: str, tensors: Tensors) -> Tensors:
         """Write the entry, and return it as `get` will: a run must not depend on whether an entry was there before.
 
-        Raises `TrainError` if that is not possible.
+        Once that has failed nothing more is written, and `problem` says why: a run that has no cache is only slower.
         """
         if self._folder is None:
             return tensors
         stored = {name: self._stored(tensor) for name, tensor in tensors.items()}
-        content = save(stored)
+        if not self.problem:
+            self._write(key, save(stored))
+        return stored
+
+    def _write(self, key: str, content: bytes) -> None:
         try:
             with whole_file(self._path(key)) as part:
                 part.write_bytes(content)
         except OSError as error:
-            if error.errno in _DISK_FULL:
-                raise TrainError(
-                    f"The disk is full: cache.folder {self._folder} takes no more. "
-                    "Free some space and go on with the run, or leave cache.folder empty."
-                ) from error
             if self.get(key) is None:  # on Windows another process may have the same entry open
-                raise TrainError(
-                    f"cache.folder {self._folder} cannot be written ({error.strerror}): choose another folder."
-                ) from error
-        return stored
+                self.problem = (
+                    f"cache.folder {self._folder} takes no more ({error.strerror or error}), and the run goes on with "
+                    "what is there: make room, or choose another folder."
+                )
 
     def _stored(self, tensor: torch.Tensor) -> torch.Tensor:
         wanted = _DTYPES[self._dtype] if tensor.is_floating_point() else tensor.dtype
@@ -84,5 +82,5 @@ class TensorCache:
         return self._folder / key[:2] / f"{key}-{self._dtype}.safetensors"
 
 
-def _digest(*parts: object) -> str:
-    return hashlib.blake2b(repr((_VERSION, *parts)).encode(), digest_size=20).hexdigest()
+def _digest(kind: str, *parts: object) -> str:
+    return hashlib.blake2b(repr((_VERSIONS[kind], kind, *parts)).encode(), digest_size=20).hexdigest()

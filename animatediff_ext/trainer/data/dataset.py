@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -24,6 +24,7 @@ MAX_REPLACEMENTS = 20
 """Clips that are tried for one sample before the run gives up."""
 _BATCHES_AHEAD = 2
 """Of each worker."""
+_PIXELS = "pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,17 +109,17 @@ def batches(dataset: ClipDataset, first: int, last: int, workers: int) -> Iterat
         batch_size=None,
         sampler=range(first, last),
         num_workers=workers,
-        collate_fn=_as_it_is,
+        collate_fn=_packed,
         prefetch_factor=_BATCHES_AHEAD if workers else None,
         worker_init_fn=_begin_worker,
         generator=torch.Generator(),  # else a seed for the workers is drawn from the global one
     )
     reading = _reader(loader)
     try:
-        for examples in reading:
-            if isinstance(examples, TrainError):
-                raise examples
-            yield examples
+        for packet in reading:
+            if isinstance(packet, TrainError):
+                raise packet
+            yield _unpacked(packet)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -159,8 +160,40 @@ class _Told(Dataset):
             return error
 
 
-def _as_it_is(examples):
-    return examples
+@dataclass(frozen=True, kw_only=True)
+class _Packet:
+    """A micro-batch on its way to the training process.
+
+    On Linux every tensor that a worker sends stays an open file, of which a process may have no more than 1024: so the
+    tensors of one kind, which are of one size within a batch, are one.
+    """
+
+    examples: list[Example]
+    """Without their tensors."""
+    kinds: list[list[str]]
+    """Which tensors each example has."""
+    tensors: Tensors
+
+
+def _packed(examples: list[Example] | TrainError) -> _Packet | TrainError:
+    if isinstance(examples, TrainError):
+        return examples
+    tensors = [example.latents or {_PIXELS: example.pixels} for example in examples]
+    kinds = dict.fromkeys(kind for of_one in tensors for kind in of_one)
+    return _Packet(
+        examples=[replace(example, pixels=None, latents=None) for example in examples],
+        kinds=[list(of_one) for of_one in tensors],
+        tensors={kind: torch.stack([of_one[kind] for of_one in tensors if kind in of_one]) for kind in kinds},
+    )
+
+
+def _unpacked(packet: _Packet) -> list[Example]:
+    rows = {kind: iter(tensor) for kind, tensor in packet.tensors.items()}
+    tensors = [{kind: next(rows[kind]) for kind in kinds} for kinds in packet.kinds]
+    return [
+        replace(example, pixels=of_one.pop(_PIXELS, None), latents=of_one or None)
+        for example, of_one in zip(packet.examples, tensors, strict=True)
+    ]
 
 
 def _begin_worker(_: int) -> None:

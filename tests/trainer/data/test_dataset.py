@@ -167,6 +167,19 @@ class TestWorkers:
         reading.close()
         assert set(multiprocessing.active_children()) <= set(others)
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a tensor from a worker is no open file")
+    def test_a_batch_from_a_worker_takes_a_file_for_each_kind_of_tensor_not_for_each_clip(self, folder, tmp_path):
+        plan, cache = plan_of(folder, global_batch=16), TensorCache(tmp_path, "float32")
+        half = {"mean": torch.randn(4, 4, 8, 8), "std": torch.randn(4, 4, 8, 8)}
+        for take in plan.takes(1)[::2]:
+            cache.put(latents_key(take, "vae"), half)
+        reading = batches(dataset_of(plan, cache, batch=16), 0, 3, workers=1)
+        held = [next(reading)]
+        before = len(os.listdir("/proc/self/fd"))
+        held += reading
+        assert len(os.listdir("/proc/self/fd")) <= before + 2 * 3
+        assert_same(held, list(batches(dataset_of(plan, cache, batch=16), 0, 3, workers=0)))
+
     def test_a_mistake_of_ours_is_not_hidden(self):
         with pytest.raises(ZeroDivisionError):
             list(batches(Wrong(), 0, 4, workers=1))
