@@ -253,7 +253,7 @@ KNOWN: tuple[KnownFile, ...] = (
         family="v3",
         size_bytes=102_000_000,
         sha256="fd2d8e26480f6ab013c1e6af86fdf1dedbb1ed5baf850ccd5f365f39d6c3472c",
-        use="optional: pulls frames towards the look of the videos that v3 learned from",
+        use="optional: pulls frames towards the look of v3's videos",
     ),
     KnownFile(
         repo=LCM,
