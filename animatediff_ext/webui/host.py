@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from modules import devices, extensions, processing, scripts, sd_models, sd_samplers, sd_unet, shared
@@ -114,19 +115,10 @@ def streams_at_once() -> int | None:
 def all_rows_in_one_call() -> Iterator[None]:
     """Let the WebUI hand over positive and negative prompts together; the session separates them again as needed.
 
-    Left to itself it may cut the rows of an AND prompt in the middle of a clip. The value shadows the setting on
-    this one object and is not in the data that *Apply settings* saves.
+    Left to itself it may cut the rows of an AND prompt in the middle of a clip.
     """
-    shadow = shared.opts.__dict__
-    before = shadow.get("batch_cond_uncond", None)
-    shadow["batch_cond_uncond"] = True
-    try:
+    with _shadowed({"batch_cond_uncond": True}):
         yield
-    finally:
-        if before is None:
-            shadow.pop("batch_cond_uncond", None)
-        else:
-            shadow["batch_cond_uncond"] = before
 
 
 def stop_sampling() -> bool:
@@ -146,23 +138,31 @@ def take_back_stop() -> None:
 def overrides_in_force(p) -> Iterator[None]:
     """Settings as a request wants them, where the WebUI has not set them yet or has set them back already.
 
-    It does so for the time between *before_process* and *postprocess* alone. Values shadow the settings as in
-    `all_rows_in_one_call`; checkpoint and VAE are left to the WebUI, which has to load them.
+    It does so for the time between *before_process* and *postprocess* alone. Checkpoint and VAE are left to the WebUI,
+    which has to load them.
     """
-    shadow, known = shared.opts.__dict__, shared.opts.data_labels
+    known = shared.opts.data_labels
     wanted = {
         name: value
         for name, value in p.override_settings.items()
         if name in known and name not in ("sd_model_checkpoint", "sd_vae")
     }
     wanted = {name: value for name, value in wanted.items() if not getattr(known[name], "restrict_api", False)}
-    before = {name: shadow[name] for name in wanted if name in shadow}
-    shadow.update(wanted)
+    with _shadowed(wanted):
+        yield
+
+
+@contextmanager
+def _shadowed(values: Mapping[str, Any]) -> Iterator[None]:
+    """Settings with these values, on this one object: they are not in the data that *Apply settings* saves."""
+    shadow = shared.opts.__dict__
+    before = {name: shadow[name] for name in values if name in shadow}
+    shadow.update(values)
     try:
         yield
     finally:
-        for name in wanted:
-            del shadow[name]
+        for name in values:
+            shadow.pop(name, None)
         shadow.update(before)
 
 
