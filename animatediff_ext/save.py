@@ -25,13 +25,15 @@ def save_animation(
     animation: Animation,
     *,
     comment: str = "",
+    embedded: bool = True,
     formats: Collection[str] | None = None,
     options: EncodeOptions | None = None,
     say: Callable[[str], None] = _LOG.info,
 ) -> dict[str, Path]:
     """Write ``frames`` as ``stem.gif``, ``stem.mp4``, …, and single pictures into the folder ``stem``.
 
-    ``formats`` defaults to those of the settings. ``say`` is told what a limit of the GIF's size has cost. Returns
+    ``comment`` is in all files, or if not ``embedded`` in the TXT alone, which is nothing else. ``formats`` defaults to
+    those of the settings. ``say`` is told what a limit of the GIF's size has cost. Returns
     format → path. Raises `MediaError` if a file cannot be written; then none of it is there.
     """
     played, fps = as_played(frames, animation)
@@ -47,7 +49,7 @@ def save_animation(
                 stem.with_name(stem.name + ENDINGS[name]),
                 fps=fps,
                 loops=animation.output.loop_count,
-                comment=comment,
+                comment=comment if embedded or name == "TXT" else "",
                 options=options or EncodeOptions(),
             )
             for name in names

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
@@ -191,18 +191,21 @@ class _StoppedError(Exception):
     """The user has pressed *Interrupt*."""
 
 
-class _GridFrames:
+class _GridFrames(Sequence[Image.Image]):
     """The pictures of one grid, which lie in files, so that memory does not grow with their number."""
 
     def __init__(self, files: list[Path], fps: float, stop_if_asked: Callable[[], None]):
         self.fps = fps
         self._files, self._stop_if_asked = files, stop_if_asked
 
-    def __iter__(self) -> Iterator[Image.Image]:
-        for file in self._files:
-            self._stop_if_asked()
-            with Image.open(file) as picture:
-                yield picture.convert("RGB")
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        file = self._files[index]
+        self._stop_if_asked()
+        with Image.open(file) as picture:
+            return picture.convert("RGB")
 
 
 @contextmanager
@@ -238,10 +241,11 @@ def _until_interrupted() -> Callable[[], None]:
 def _moving_grid(p, plot, index: int, first: Clip, formats: list[str], frames: _GridFrames) -> Image.Image:
     still = plot.images[index]
     animation = Animation(output=Output(fps=frames.fps, loop_count=first.animation.output.loop_count))
-    comment = (plot.infotexts[index] or "") if shared.opts.enable_pnginfo else ""  # of a cell that was refused, none
+    comment = plot.infotexts[index] or ""  # of a cell that was refused, none
+    how = {"embedded": shared.opts.enable_pnginfo, "options": encode_options()}
 
     def write(stem: Path, formats: set[str]) -> dict[str, Path]:
-        return save_animation(frames, stem, animation, comment=comment, formats=formats, options=encode_options())
+        return save_animation(frames, stem, animation, comment=comment, formats=formats, **how)
 
     keep = shared.opts.grid_save and not p.do_not_save_grid
     if not p.is_api:

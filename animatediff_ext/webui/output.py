@@ -225,16 +225,16 @@ def _formats(generation: Generation, keep: bool) -> set[str]:
 
 
 def _write(generation: Generation, video: Video, stem: Path, formats: set[str]) -> dict[str, Path]:
-    in_pictures = video.infotext if shared.opts.enable_pnginfo else ""
-    how = {"options": encode_options(), "say": video.say}
-    files = save_animation(
-        video.frames, stem, generation.animation, comment=in_pictures, formats=formats - {"TXT"}, **how
+    return save_animation(
+        video.frames,
+        stem,
+        generation.animation,
+        comment=video.infotext,
+        embedded=shared.opts.enable_pnginfo,
+        formats=formats,
+        options=encode_options(),
+        say=video.say,
     )
-    if "TXT" in formats:  # is nothing but the infotext
-        files |= save_animation(
-            video.frames, stem, generation.animation, comment=video.infotext, formats={"TXT"}, **how
-        )
-    return files
 
 
 def _stem(generation: Generation, video: Video) -> Path:
