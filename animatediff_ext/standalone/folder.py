@@ -9,6 +9,7 @@ from typing import Any
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from animatediff_ext.motion import IMAGE_SCHEDULE, NoiseSchedule
 from animatediff_ext.standalone.diffusers_part import load_part
 from animatediff_ext.standalone.error import SpatialModelError
 from animatediff_ext.standalone.spatial import Base, SpatialModel
@@ -22,6 +23,7 @@ def load_folder(root: Path, *, vae: Path | None, tokenizer: Path | None, predict
     """Raises `SpatialModelError`."""
     _json(root / "model_index.json", root)
     base = _base_of(root)
+    scheduler = _scheduler(root)
     encoders = [load_part(CLIPTextModel, root / "text_encoder")]
     if base == "SDXL":
         encoders.append(load_part(CLIPTextModelWithProjection, root / "text_encoder_2"))
@@ -31,8 +33,9 @@ def load_folder(root: Path, *, vae: Path | None, tokenizer: Path | None, predict
         text_encoders=encoders,
         tokenizer=load_tokenizer(tokenizer or root / "tokenizer", encoders[0].config.vocab_size),
         base=base,
-        prediction=_prediction(root) if prediction == "auto" else prediction,
+        prediction=_prediction(root, scheduler) if prediction == "auto" else prediction,
         path=root,
+        schedule=_schedule(root, scheduler),
     )
 
 
@@ -63,9 +66,27 @@ def _base_of(root: Path) -> Base:
     return "SD 1.5"
 
 
-def _prediction(root: Path) -> str:
+def _scheduler(root: Path) -> dict[str, Any]:
+    """What the folder says of sampling; empty where it says nothing."""
     file = root / "scheduler" / "scheduler_config.json"
-    said = _json(file, root).get("prediction_type", "epsilon") if file.is_file() else "epsilon"
+    return _json(file, root) if file.is_file() else {}
+
+
+def _prediction(root: Path, scheduler: dict[str, Any]) -> str:
+    said = scheduler.get("prediction_type", "epsilon")
     if said in _PREDICTIONS:
         return _PREDICTIONS[said]
     raise SpatialModelError.about(root, f"predicts {said!r}: models that predict epsilon or v are supported.")
+
+
+def _schedule(root: Path, scheduler: dict[str, Any]) -> NoiseSchedule:
+    try:
+        return NoiseSchedule(
+            kind=scheduler.get("beta_schedule", IMAGE_SCHEDULE.kind),
+            beta_start=scheduler.get("beta_start", IMAGE_SCHEDULE.beta_start),
+            beta_end=scheduler.get("beta_end", IMAGE_SCHEDULE.beta_end),
+        )
+    except ValueError as error:
+        raise SpatialModelError.about(
+            root, f"has a noise schedule that is not supported: {error}. Correct scheduler/scheduler_config.json."
+        ) from error

@@ -1,7 +1,7 @@
 """The YAML file beside a checkpoint, with the same stem: LDM's description of the model, as the WebUI reads it.
 
-Only what tensors cannot tell is taken from it: numbers of attention heads, the prediction, the latent scale, and where
-the text encoder's configuration and tokenizer lie (``version``, when that is a folder).
+Only what tensors cannot tell is taken from it: numbers of attention heads, the prediction, the betas, the latent scale,
+and where the text encoder's configuration and tokenizer lie (``version``, when that is a folder).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from animatediff_ext.motion import IMAGE_SCHEDULE, NoiseSchedule
 from animatediff_ext.standalone.error import SpatialModelError
 from animatediff_ext.standalone.ldm_layout import HeadCount
 
@@ -43,6 +44,20 @@ class LdmYaml:
         # LDM says it in one word; sgm names a class
         scaling = self.get("denoiser_config", "params", "scaling_config", "target")
         return self.get("parameterization") == "v" or str(scaling).endswith("VScaling")
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The betas, ``linear_start`` to ``linear_end``. Raises `SpatialModelError` where they are none."""
+        try:
+            return NoiseSchedule(
+                kind=IMAGE_SCHEDULE.kind,  # LDM's "linear", the only kind that its Stable Diffusion has
+                beta_start=self.params.get("linear_start", IMAGE_SCHEDULE.beta_start),
+                beta_end=self.params.get("linear_end", IMAGE_SCHEDULE.beta_end),
+            )
+        except ValueError as error:
+            raise SpatialModelError.about(
+                self.path, f"has a noise schedule that is none: {error}. Correct linear_start and linear_end."
+            ) from error
 
     @property
     def latent_scale(self) -> float | None:

@@ -17,7 +17,7 @@ from animatediff_ext.animate import Session
 from animatediff_ext.direct import LoraWeight
 from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject.attach import Blend
-from animatediff_ext.motion import IMAGE_SCHEDULE, MotionModel
+from animatediff_ext.motion import MotionModel
 from animatediff_ext.noise import COMMON_SEED_OFFSET, mixed, sources_of
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
@@ -92,7 +92,7 @@ def sample(
     animation = animation.resolved()
     _check(spatial, width=width, height=height, num_steps=num_steps, sampler=sampler)
     blend: Blend = [(motion, 1.0)] if isinstance(motion, MotionModel) else motion or []
-    schedule = blend[0][0].config.family.schedule if blend else IMAGE_SCHEDULE
+    schedule = blend[0][0].config.family.schedule if blend else spatial.schedule
     device = spatial.unet.device
     conditioning = conditioning.to(device, spatial.unet.dtype)
     size = (spatial.unet.config.in_channels, height // spatial.vae_factor, width // spatial.vae_factor)

@@ -56,6 +56,7 @@ def load_single_file(path: Path, *, vae: Path | None, tokenizer: Path | None, pr
         base=base,
         prediction=_prediction(checkpoint, known) if prediction == "auto" else prediction,
         path=path,
+        schedule=known.schedule,
     )
 
 

@@ -20,6 +20,7 @@ from einops import rearrange
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizerFast
 
+from animatediff_ext.motion import IMAGE_SCHEDULE, NoiseSchedule
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.prompts import chunks_of, emphasised, token_ids
 
@@ -74,7 +75,8 @@ class Conditioning:
 class SpatialModel:
     """A frozen image model. `load_spatial_model` makes it.
 
-    ``prediction`` is what the UNet predicts: the noise ("epsilon"), or "v" (Salimans and Ho, arXiv 2202.00512).
+    ``prediction`` is what the UNet predicts: the noise ("epsilon"), or "v" (Salimans and Ho, arXiv 2202.00512);
+    ``schedule`` is the one that it was trained on, which motion modules may replace.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class SpatialModel:
         base: Base,
         prediction: Prediction,
         path: Path,
+        schedule: NoiseSchedule = IMAGE_SCHEDULE,
     ):
         self.unet = unet
         self.vae = vae
@@ -94,6 +97,7 @@ class SpatialModel:
         self.tokenizer = tokenizer  # both encoders of SDXL read the same vocabulary
         self.base = base
         self.prediction = prediction
+        self.schedule = schedule
         self.path = path
         self.title = path.stem if path.is_file() else path.name
         self.latent_scale: float = vae.config.scaling_factor

@@ -26,7 +26,7 @@ from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, CLIP_FOLDER, DUSK, M
 from animatediff_ext.toy.fit import Plan
 from animatediff_ext.toy.learn_image import ImageModel, encoded_stills, learn_base, personalise
 from animatediff_ext.toy.learn_vae import learn_vae, sharpen
-from animatediff_ext.toy.networks import new_vae
+from animatediff_ext.toy.networks import SCHEDULE, new_vae
 from animatediff_ext.toy.scene import CLIP_FRAMES, SIDE, random_scene
 from animatediff_ext.toy.words import write_tokenizer
 from animatediff_ext.trainer.config import (
@@ -73,7 +73,7 @@ class Recipe:
     num_chalks: int = 256
     adapter_steps: int = 300
     motion_steps: int = 3500
-    zoom_steps: int = 800
+    zoom_steps: int = 1000
     chalk_steps: int = 600
 
 
@@ -209,8 +209,8 @@ class Build:
     ) -> Config:
         """What all stages have in common."""
         stride = STRIDE if num_frames > 1 else 1
-        # what frames have in common is decided at high noise
-        density = "high-noise" if num_frames > 1 else "uniform"
+        # what frames have in common is decided in the middle: earlier there is nothing to be seen, later it is settled
+        density = "logit-normal" if num_frames > 1 else "uniform"
         base = sha256_of_file(self.target / BASE)
         folder = self.work / f"{name}-{base[:8]}-{steps}"  # another base, or more steps, is another run
         common = {
@@ -223,7 +223,12 @@ class Build:
             "cache": Cache(folder=str(self.work / "cache")),
             # The base was trained on these betas, and sees nothing else here. AnimateDiff's own choice, other betas
             # than the image model's, costs a small frozen model more than it gives.
-            "diffusion": Diffusion(schedule="scaled_linear", timestep_density=density),
+            "diffusion": Diffusion(
+                schedule=SCHEDULE.kind,
+                beta_start=SCHEDULE.beta_start,
+                beta_end=SCHEDULE.beta_end,
+                timestep_density=density,
+            ),
             "optim": Optim(lr=lr, beta2=0.99, warmup=max(1, steps // 20), schedule="cosine"),
             "precision": Precision(amp="fp32", gradient_checkpointing=False),
             "validate": Validate(every=0),

@@ -12,10 +12,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
-from animatediff_ext.motion import IMAGE_SCHEDULE
 from animatediff_ext.standalone.checkpoint import CLIP, UNET, VAE
 from animatediff_ext.standalone.ldm_names import ldm_unet_tensors, ldm_vae_tensors
 from animatediff_ext.toy.files import CLIP_FOLDER
+from animatediff_ext.toy.networks import SCHEDULE
 from animatediff_ext.toy.scene import SIDE
 from animatediff_ext.whole_file import whole_file
 
@@ -56,9 +56,9 @@ def _description(unet: UNet2DConditionModel, vae: AutoencoderKL, clip: str) -> d
     return {
         "target": "ldm.models.diffusion.ddpm.LatentDiffusion",
         "params": {
-            "linear_start": IMAGE_SCHEDULE.beta_start,
-            "linear_end": IMAGE_SCHEDULE.beta_end,
-            "timesteps": 1000,
+            "linear_start": SCHEDULE.beta_start,
+            "linear_end": SCHEDULE.beta_end,
+            "timesteps": SCHEDULE.num_timesteps,
             "parameterization": "v",
             "first_stage_key": "jpg",
             "cond_stage_key": "txt",

@@ -15,12 +15,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizerFast
 
-from animatediff_ext.motion import IMAGE_SCHEDULE
 from animatediff_ext.toy.clips import some_caption
 from animatediff_ext.toy.draw import draw
 from animatediff_ext.toy.fit import Plan, fit
 from animatediff_ext.toy.learn_vae import as_pixels
-from animatediff_ext.toy.networks import new_text_encoder, new_unet
+from animatediff_ext.toy.networks import SCHEDULE, new_text_encoder, new_unet
 from animatediff_ext.toy.scene import Scene, random_scene
 from animatediff_ext.trainer.keyed import generator
 
@@ -98,8 +97,8 @@ def _loss(
     x0 = stills.latents[chosen]
     noise = torch.randn(x0.shape, generator=noises)
     # one timestep in each of as many equal parts: their mean varies less from step to step
-    timesteps = (1000 * (torch.arange(BATCH) + torch.rand(BATCH, generator=noises)) / BATCH).long()
-    alphas = IMAGE_SCHEDULE.alphas_cumprod()[timesteps].view(-1, 1, 1, 1)
+    timesteps = (SCHEDULE.num_timesteps * (torch.arange(BATCH) + torch.rand(BATCH, generator=noises)) / BATCH).long()
+    alphas = SCHEDULE.alphas_cumprod()[timesteps].view(-1, 1, 1, 1)
     signal, rest = alphas.sqrt(), (1 - alphas).sqrt()
     length = model.text_encoder.config.max_position_embeddings
     padding = {"padding": "max_length", "max_length": length} if fill_up else {"padding": True}

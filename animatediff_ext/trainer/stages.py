@@ -21,7 +21,7 @@ from animatediff_ext.inject import (
     spatial_attention_layers,
 )
 from animatediff_ext.inject.low_rank import Layer
-from animatediff_ext.motion import FAMILIES, IMAGE_SCHEDULE, MotionConfig, MotionModel, NoiseSchedule
+from animatediff_ext.motion import FAMILIES, MotionConfig, MotionModel, NoiseSchedule
 from animatediff_ext.standalone.spatial import SpatialModel
 from animatediff_ext.trainer.config import Config, Lora
 from animatediff_ext.trainer.error import TrainError
@@ -70,7 +70,7 @@ class AdapterStage(Stage):
 
     def __init__(self, spatial: SpatialModel, config: Config):
         super().__init__(spatial)
-        self.schedule = schedule_of(config.diffusion, IMAGE_SCHEDULE)
+        self.schedule = schedule_of(config.diffusion, spatial.schedule)
         self.layers = spatial_attention_layers(spatial.unet)
         self.trained = LowRankSet(self.layers, config.lora, config.run.seed)
 

@@ -12,6 +12,7 @@ from diffusers.models.attention_processor import Attention
 from safetensors.torch import load_file, save_file
 
 from animatediff_ext.formats import FormatError
+from animatediff_ext.motion import IMAGE_SCHEDULE, NoiseSchedule
 from animatediff_ext.standalone import SpatialModelError, load_spatial_model, tokenizer
 from animatediff_ext.standalone.ldm_layout import Part, unet_config
 from animatediff_ext.standalone.tokenizer import load_tokenizer
@@ -133,11 +134,14 @@ def test_the_yaml_beside_a_file_says_what_tensors_cannot(tmp_path):
         file,
         parameterization="v",
         scale_factor=0.5,
+        linear_start=0.001,
+        linear_end=0.03,
         unet_config={"params": {"num_heads": 4}},
         cond_stage_config={"params": {"num_heads": 2}},
     )
     model = load_spatial_model(file)
     assert (model.prediction, model.latent_scale) == ("v", 0.5)
+    assert model.schedule == NoiseSchedule(kind="scaled_linear", beta_start=0.001, beta_end=0.03)
     folder = load_spatial_model(write_folder(tmp_path / "folder", "SD 1.5", **parts, vae=vae(0.5)))
     assert_same_model(model, folder)
 
@@ -169,6 +173,13 @@ def test_a_yaml_that_is_none_says_so(content, tmp_path):
     file = write_file(tmp_path / "tiny.safetensors", "SD 1.5")
     file.with_suffix(".yaml").write_text(content)
     with pytest.raises(SpatialModelError, match=r"^tiny.yaml is not LDM's description of a model .*it needs model.par"):
+        load_spatial_model(file)
+
+
+def test_a_yaml_with_betas_that_are_none_says_so(tmp_path):
+    file = write_file(tmp_path / "tiny.safetensors", "SD 1.5")
+    beside(file, linear_start=0.5, linear_end=0.1)
+    with pytest.raises(SpatialModelError, match=r"^tiny.yaml has a noise schedule that is none: beta goes from 0.5"):
         load_spatial_model(file)
 
 
@@ -233,9 +244,15 @@ def test_a_key_in_a_file_says_v_and_the_argument_overrules_it(models, tmp_path):
 @pytest.mark.parametrize(("said", "prediction"), [("epsilon", "epsilon"), ("v_prediction", "v")])
 def test_a_folders_scheduler_says_the_prediction(said, prediction, models, tmp_path):
     folder = shutil.copytree(models["SD 1.5"][0], tmp_path / "pipeline")
-    (folder / "scheduler").mkdir()
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps({"prediction_type": said}))
+    say(folder / "scheduler", prediction_type=said)
     assert load_spatial_model(folder).prediction == prediction
+
+
+def test_a_folders_scheduler_says_the_betas(models, tmp_path):
+    folder = shutil.copytree(models["SD 1.5"][0], tmp_path / "pipeline")
+    assert load_spatial_model(folder).schedule == IMAGE_SCHEDULE
+    say(folder / "scheduler", beta_schedule="linear", beta_start=0.001, beta_end=0.03)
+    assert load_spatial_model(folder).schedule == NoiseSchedule(kind="linear", beta_start=0.001, beta_end=0.03)
 
 
 # another VAE
@@ -490,6 +507,10 @@ def test_a_tensor_that_no_converter_knows_is_not_dropped(name, part, models, tmp
         (
             lambda f: say(f / "scheduler", prediction_type="sample"),
             "^pipeline predicts 'sample': models that predict eps",
+        ),
+        (
+            lambda f: say(f / "scheduler", beta_schedule="squaredcos_cap_v2"),
+            "^pipeline has a noise schedule that is not supported: its kind is 'squaredcos_cap_v2', but only",
         ),
     ],
 )

@@ -6,11 +6,11 @@ import torch
 
 from animatediff_ext import animate as engine
 from animatediff_ext.inject import MisfitError, injected
-from animatediff_ext.motion import FAMILIES, MotionModel
+from animatediff_ext.motion import FAMILIES, IMAGE_SCHEDULE, MotionModel
 from animatediff_ext.params import Animation, Context
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone import SAMPLERS, animate
-from animatediff_ext.standalone.sampling import IMAGE_SCHEDULE, seeded_frames
+from animatediff_ext.standalone.sampling import seeded_frames
 from tests.models.motion import motion_config, random_motion
 from tests.models.spatial import WIDTHS
 
@@ -29,7 +29,7 @@ def motion_for(spatial, family=None, make=random_motion):
 
 def slow_ddim(spatial, motion, *, num_frames, num_steps, cfg, seed, prompts):
     """Song et al., arXiv 2010.02502, equation 12 with sigma 0, in float64, one stream at a time."""
-    schedule = motion.config.family.schedule if motion else IMAGE_SCHEDULE
+    schedule = motion.config.family.schedule if motion else spatial.schedule
     alphas = schedule.alphas_cumprod().double()
     stride = 1000 // num_steps
     x = seeded_frames(seed, num_frames, (4, 4, 4))[0].double()
@@ -121,10 +121,9 @@ def test_without_guidance_the_negative_prompt_is_not_computed(spatial):
     torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
-def test_a_new_motion_module_gives_the_stills_of_no_module(spatial, monkeypatch):
+def test_a_new_motion_module_gives_the_stills_of_no_module_on_its_schedule(spatial, monkeypatch):
     motion = motion_for(spatial, make=lambda config: MotionModel(config).eval())
-    schedule = motion.config.family.schedule
-    monkeypatch.setattr("animatediff_ext.standalone.sampling.IMAGE_SCHEDULE", schedule)
+    monkeypatch.setattr(spatial, "schedule", motion.config.family.schedule)
     settings = SIZE | {"prompt": "cat", "animation": clip(), "cfg": 2.0}
     torch.testing.assert_close(animate(spatial, motion, **settings), animate(spatial, None, **settings))
 

@@ -6,9 +6,10 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from transformers import CLIPTokenizerFast
 
+from animatediff_ext.motion import IMAGE_SCHEDULE
 from animatediff_ext.params import Animation
 from animatediff_ext.standalone import Conditioning, load_spatial_model
-from animatediff_ext.standalone.sampling import IMAGE_SCHEDULE, SAMPLERS, animate, seeded_frames
+from animatediff_ext.standalone.sampling import SAMPLERS, animate, seeded_frames
 from animatediff_ext.standalone.spatial import FRAMES_AT_ONCE
 from tests.command_line import python
 from tests.models.spatial import vae, write_file

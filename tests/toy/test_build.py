@@ -27,7 +27,7 @@ from animatediff_ext.toy.files import ADAPTER, BASE, CHALK, DUSK, FILES, MOTION,
 from animatediff_ext.toy.fit import Plan, fit
 from animatediff_ext.toy.install import install
 from animatediff_ext.toy.learn_vae import as_pixels, training_pictures, whiten
-from animatediff_ext.toy.networks import LATENT_SCALE, WIDTH, new_vae
+from animatediff_ext.toy.networks import LATENT_SCALE, SCHEDULE, WIDTH, new_vae
 from animatediff_ext.toy.studio import Studio
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.state import PROCESSES, load_state, states_folder, states_in
@@ -167,7 +167,7 @@ def test_dusk_is_another_unet_with_the_same_vae_and_text_encoder(made):
 def test_its_motion_module_and_loras_are_told_for_what_they_are(made):
     motion = load_motion_module(made / "toy" / MOTION)
     assert motion.config.family.name == "v3"
-    assert motion.config.family.schedule.kind == "scaled_linear"
+    assert motion.config.family.schedule == SCHEDULE == load_spatial_model(made / "toy" / BASE).schedule
     assert describe(made / "toy" / ZOOM).kind == "motion-lora"
     assert describe(made / "toy" / CHALK).kind == "lora"
 
