@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from animatediff_ext import __version__
+from animatediff_ext.complain import FAILED, WRONG_OPTION, complain
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,10 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("animatediff_ext"):
             raise
-        _complain(
+        return complain(
             f"this command needs the package {error.name}: `pip install -e '.[train]'` in an environment of its own."
         )
-        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,16 +63,16 @@ def _inspect(arguments: argparse.Namespace) -> int:
             info = describe(path, family=arguments.family)
             found.append(info.summary() | {"sha256": sha256(path)})
         except FormatError as error:
-            found.append({"path": str(path), "error": _complain(error)})
+            complain(error)
+            found.append({"path": str(path), "error": str(error)})
         except ValueError as error:  # of --family
-            _complain(error)
-            return 2
+            return complain(error, WRONG_OPTION)
     readable = [facts for facts in found if "error" not in facts]
     if arguments.json:
         print(json.dumps(found, indent=2))
     elif readable:
         print("\n\n".join(map(_as_text, readable)))
-    return 0 if len(readable) == len(found) else 1
+    return 0 if len(readable) == len(found) else FAILED
 
 
 def _as_text(facts: dict[str, Any]) -> str:
@@ -120,8 +120,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         model = load_motion_module(arguments.source, family=arguments.family)
         save(model, arguments.target, dtype=getattr(torch, arguments.dtype), metadata=dict(model.info.metadata))
     except (ValueError, OSError) as error:
-        _complain(error)
-        return 1
+        return complain(error)
     print(f"{arguments.target}: {model.info.title}, {arguments.to} layout, {arguments.dtype}")
     return 0
 
@@ -171,11 +170,6 @@ def _declare_toy(parser: argparse.ArgumentParser) -> None:
     from animatediff_ext.toy import commands
 
     commands.declare(parser)
-
-
-def _complain(error: Exception | str) -> str:
-    print(f"animatediff_ext: {error}", file=sys.stderr)
-    return str(error)
 
 
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {

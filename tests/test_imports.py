@@ -18,6 +18,7 @@ LAYERS = {  # package or file → what of ours it may import
     "whole_file": set(),
     "out_of_memory": set(),
     "toml": set(),
+    "complain": set(),
     "infotext": {"setting", "params"},
     "schema": {"setting", "params"},
     "motion": {"setting", "params"},
@@ -27,7 +28,7 @@ LAYERS = {  # package or file → what of ours it may import
     "media": {"setting", "params", "whole_file"},
     "formats": {"setting", "params", "motion", "whole_file", "out_of_memory"},
     "inject": {"setting", "params", "motion"},
-    "catalogue": {"formats"},
+    "catalogue": {"formats", "complain"},
 }
 ENGINE = {"direct", "motion_loras", "animate"}
 BELOW = {*LAYERS, *ENGINE, "save"}
@@ -41,7 +42,7 @@ LAYERS |= {
     "__main__": {*BELOW, "standalone", "trainer", "toy"},
     "__init__": set(),
 }
-WITHOUT_TORCH = {"params", "setting", "whole_file", "out_of_memory", "toml", "catalogue"}
+WITHOUT_TORCH = {"params", "setting", "whole_file", "out_of_memory", "toml", "complain", "catalogue"}
 L4_WITH_SPATIAL_MODELS = {"standalone", "trainer", "toy"}
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from animatediff_ext.catalogue import KNOWN, HubError, KnownFile, UnknownNameError, fetch, named, readable_size
 from animatediff_ext.catalogue.known import TITLES
 from animatediff_ext.catalogue.places import all_in, places_of_command_line
+from animatediff_ext.complain import INTERRUPTED, WRONG_OPTION, complain
 
 _VERIFIED = {
     "list": "its sha256 is that of the list",
@@ -56,18 +56,13 @@ def _get(arguments: argparse.Namespace) -> int:
     try:
         files = list(dict.fromkeys(file for name in arguments.names for file in named(name)))
     except UnknownNameError as error:
-        return _complain(error, 2)
+        return complain(error, WRONG_OPTION)
     for file in files:
         try:
             fetched = fetch(file, places.for_new(file.kind))
         except HubError as error:
-            return _complain(error, 1)
+            return complain(error)
         except KeyboardInterrupt:
-            return _complain("Stopped; the same command goes on from here.", 130)
+            return complain("Stopped; the same command goes on from here.", INTERRUPTED)
         print(f"{fetched.path}: {'was there' if fetched.was_there else 'fetched'}; {_VERIFIED[fetched.verified_by]}")
     return 0
-
-
-def _complain(problem: Exception | str, status: int) -> int:
-    print(f"animatediff_ext: {problem}", file=sys.stderr)
-    return status

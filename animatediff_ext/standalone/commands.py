@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from animatediff_ext.complain import FAILED, INTERRUPTED, WRONG_OPTION, complain
 from animatediff_ext.setting import Setting, SettingsError
 from animatediff_ext.standalone.job import OPTIONS, OTHER_NAMES, job_of
 from animatediff_ext.standalone.job_list import Entry, read_defaults, read_jobs
@@ -22,8 +22,6 @@ FLAGS = (
 )
 """Options that have a flag of their own; the others are given with ``--set``."""
 _METAVARS = {int: "N", float: "X", str: "TEXT", list: "TEXT"}
-_FAILED, _WRONG_OPTION, _INTERRUPTED = 1, 2, 130
-"""Exit statuses: of jobs; of options, as argparse has it; after Ctrl-C, as shells have it."""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -70,10 +68,10 @@ def _generate(arguments: argparse.Namespace) -> int:
         with _ctrl_c_for_every_stop():
             failed = _run(arguments, process)
     except SettingsError as error:
-        return _complain(str(error), _WRONG_OPTION)
+        return _complain(str(error), WRONG_OPTION)
     except KeyboardInterrupt:
-        return _complain("Stopped. What was finished is there; the same command goes on from it.", _INTERRUPTED)
-    return _FAILED if failed else 0
+        return _complain("Stopped. What was finished is there; the same command goes on from it.", INTERRUPTED)
+    return FAILED if failed else 0
 
 
 def _run(arguments: argparse.Namespace, process: Process) -> int:
@@ -107,6 +105,4 @@ def _ctrl_c_for_every_stop() -> Iterator[None]:
 
 def _complain(sentence: str, status: int) -> int:
     """Said once, however many processes torchrun started."""
-    if os.environ.get("RANK", "0") == "0":
-        print(f"animatediff_ext: {sentence}", file=sys.stderr)
-    return status
+    return complain(sentence, status) if os.environ.get("RANK", "0") == "0" else status

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from animatediff_ext.trainer.commands import INTERRUPTED
+from animatediff_ext.complain import INTERRUPTED, complain
 from animatediff_ext.trainer.error import TrainError
 
 TOY = Path("model/toy")
@@ -109,10 +108,8 @@ def _saying_problems(
         try:
             return run(arguments)
         except KeyboardInterrupt:
-            print(f"animatediff_ext: {stopped}", file=sys.stderr)
-            return INTERRUPTED
+            return complain(stopped, INTERRUPTED)
         except (ValueError, OSError, TrainError) as error:
-            print(f"animatediff_ext: {error}", file=sys.stderr)
-            return 1
+            return complain(error)
 
     return run_and_say

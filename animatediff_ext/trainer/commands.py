@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from animatediff_ext.complain import FAILED, INTERRUPTED, complain
 from animatediff_ext.trainer.config_file import STAGES, commented, read_config
 from animatediff_ext.trainer.error import TrainError
 
@@ -121,10 +121,6 @@ def _rank() -> str:
     return os.environ.get("RANK", "0")
 
 
-INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
-
-
 def _saying_problems(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
     """A problem that the user can mend is one sentence; anything else is ours, and keeps its traceback."""
 
@@ -138,7 +134,7 @@ def _saying_problems(run: Callable[[argparse.Namespace], int]) -> Callable[[argp
         except Exception as error:
             problems = _problems()
             if isinstance(error, problems.SAID_ELSEWHERE):
-                return 1
+                return FAILED
             if not isinstance(error, problems.OF_THE_USER):
                 raise
             return _say(str(error))
@@ -148,8 +144,7 @@ def _saying_problems(run: Callable[[argparse.Namespace], int]) -> Callable[[argp
 
 def _say(sentence: str) -> int:
     who = "" if _rank() == "0" else f"process {_rank()}: "
-    print(f"animatediff_ext: {who}{sentence}", file=sys.stderr)
-    return 1
+    return complain(f"{who}{sentence}")
 
 
 def _problems():
