@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Recipe:
     vae: Plan = Plan(num_steps=4000, lr=2e-3)
     decoder: Plan = Plan(num_steps=8000, lr=1e-3)
     num_pictures: int = 12_288
-    base: Plan = Plan(num_steps=3000, lr=1e-3, ema=0.998)
+    base: Plan = Plan(num_steps=4500, lr=1e-3, ema=0.998)
     dusk: Plan = Plan(num_steps=1200, lr=6e-4, ema=0.995)
     num_videos: int = 1536
     num_zooms: int = 48
@@ -121,7 +122,7 @@ class Build:
     def _base(self) -> None:
         vae, seed = self._vae(), self.recipe.seed + 1
         tokenizer = write_tokenizer(self.target / CLIP_FOLDER)
-        with beside(_sharpened, self.recipe, self.work, num_processes=self._num_processes):
+        with self._sharpening():
             stills = encoded_stills(vae, "paper", self.recipe.num_pictures, seed)
             model = learn_base(stills, tokenizer, seed, self.recipe.base, self.work / "base")
         vae.load_state_dict(load_file(self.work / SHARP))
@@ -133,6 +134,12 @@ class Build:
         if not (self.work / LEARNT).exists():
             _keep(learn_vae(self.recipe.seed, self.recipe.vae, self.work / "vae"), self.work / LEARNT)
         return _loaded_vae(self.work / LEARNT)
+
+    def _sharpening(self) -> AbstractContextManager[None]:
+        """The decoder goes on learning while the block runs, unless it has done so."""
+        if (self.work / SHARP).exists():
+            return nullcontext()
+        return beside(_sharpened, self.recipe, self.work, num_processes=self._num_processes)
 
     def _dusk(self) -> None:
         base = load_spatial_model(self.target / BASE)
@@ -265,10 +272,9 @@ class Build:
 
 
 def _sharpened(recipe: Recipe, work: Path) -> None:
-    if not (work / SHARP).exists():
-        vae = _loaded_vae(work / LEARNT)
-        sharpen(vae, recipe.seed + 6, recipe.decoder, work / "decoder")
-        _keep(vae, work / SHARP)
+    vae = _loaded_vae(work / LEARNT)
+    sharpen(vae, recipe.seed + 6, recipe.decoder, work / "decoder")
+    _keep(vae, work / SHARP)
 
 
 def _loaded_vae(path: Path) -> AutoencoderKL:

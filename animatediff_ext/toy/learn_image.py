@@ -25,6 +25,7 @@ from animatediff_ext.trainer.keyed import generator
 
 BATCH = 32
 CAPTION_DROPOUT = 0.1
+LAST_TIMESTEP = SCHEDULE.num_timesteps - 1
 UNFILLED = 0.6
 """The share of the steps with captions as long as they are. Filled up to 77 tokens, each word is a 77th of what is
 attended to at first: colours were learnt so all the same, and of headings nothing."""
@@ -88,16 +89,18 @@ def _loss(
     step: int,
     fill_up: bool = True,
 ) -> torch.Tensor:
-    """The squared error of v (Salimans and Ho, arXiv 2202.00512) at timesteps of all heights; ``fill_up``
-    captions to the length that hosts give prompts."""
+    """The squared error of v (Salimans and Ho, arXiv 2202.00512), most of all at timesteps in the middle (Esser et
+    al., arXiv 2403.03206, section 3.1), where shapes are decided; ``fill_up`` captions to the length that hosts give
+    prompts."""
     random = np.random.default_rng([seed, step])
     noises = generator(seed, step, "noise")
     chosen = random.integers(len(stills.scenes), size=BATCH)
     captions = [some_caption(random, stills.scenes[i]) * (random.random() > CAPTION_DROPOUT) for i in chosen]
     x0 = stills.latents[chosen]
     noise = torch.randn(x0.shape, generator=noises)
-    # one timestep in each of as many equal parts: their mean varies less from step to step
-    timesteps = (SCHEDULE.num_timesteps * (torch.arange(BATCH) + torch.rand(BATCH, generator=noises)) / BATCH).long()
+    # one in each of as many equal parts: their mean varies less from step to step
+    parts = (torch.arange(BATCH) + torch.rand(BATCH, generator=noises)) / BATCH
+    timesteps = (SCHEDULE.num_timesteps * torch.special.ndtri(parts).sigmoid()).long().clamp(max=LAST_TIMESTEP)
     alphas = SCHEDULE.alphas_cumprod()[timesteps].view(-1, 1, 1, 1)
     signal, rest = alphas.sqrt(), (1 - alphas).sqrt()
     length = model.text_encoder.config.max_position_embeddings
