@@ -1,14 +1,17 @@
 """Each stage learns, what is frozen stays frozen, and what is trained is all trained."""
 
+import shutil
+
 import pytest
 import torch
 
 from animatediff_ext.formats import load_motion_module, save_motion_module
 from animatediff_ext.standalone import SpatialModel
 from animatediff_ext.trainer.base import load_base
-from animatediff_ext.trainer.config import TRAINABLE_FAMILIES, Base
+from animatediff_ext.trainer.config import TRAINABLE_FAMILIES, Base, Diffusion
 from animatediff_ext.trainer.encode import Batch
 from animatediff_ext.trainer.error import TrainError
+from animatediff_ext.trainer.noising import schedule_of
 from animatediff_ext.trainer.stages import new_motion_config
 from tests.models.golden import relative_error
 
@@ -135,6 +138,16 @@ def test_the_adapter_is_in_place_while_motion_is_learnt(runs, motion_module):
         losses.append(trainer.loss(one_batch(trainer, 2)).item())
         trainer.close()
     assert losses[0] == losses[2] != losses[1]
+
+
+def test_an_adapter_is_learnt_on_the_betas_of_its_image_model(runs, base, tmp_path):
+    other = shutil.copytree(base, tmp_path / "other")
+    (other / "scheduler").mkdir(exist_ok=True)
+    (other / "scheduler" / "scheduler_config.json").write_text('{"beta_end": 0.03}')
+    alphas = [runs.trainer("adapter", base__checkpoint=path).noising.alphas_cumprod for path in (base, other)]
+    expected = [schedule_of(Diffusion(beta_end=end, schedule="scaled_linear"), None) for end in (0.012, 0.03)]
+    for actual, schedule in zip(alphas, expected, strict=True):
+        assert torch.equal(actual, schedule.alphas_cumprod())
 
 
 def test_prompts_of_different_length_go_into_one_batch(runs):
