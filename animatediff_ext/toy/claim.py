@@ -54,6 +54,8 @@ class Case:
     prompt: str
     heading: str
     seed: int
+    shape: str = ""
+    """Empty where the prompt leaves it open, or nothing is made of it."""
 
 
 def all_cases(number: int) -> list[Case]:
@@ -62,7 +64,8 @@ def all_cases(number: int) -> list[Case]:
     found = []
     for i in range(number):
         colour, shape, heading = everything[37 * i % len(everything)]  # 37 has no factor in common with their number
-        found.append(Case(prompt=f"a {colour} {shape} moving {heading}", heading=heading, seed=1000 + i))
+        prompt = f"a {colour} {shape} moving {heading}"
+        found.append(Case(prompt=prompt, heading=heading, seed=1000 + i, shape=shape))
     return found
 
 
@@ -177,6 +180,7 @@ class Claim:
     def figures(self) -> Iterator[Figure]:
         yield from self._headings()
         yield from self._paths()
+        yield from self._shapes()
         yield from self._constancy()
         yield from self._looks()
         yield from self._diversity()
@@ -237,6 +241,18 @@ class Claim:
                 control=mean(_is_as_fast_as_drawn(ClipMeasures.of(still(clip))) for clip in clips),
                 control_is="a still video",
             )
+
+    def _shapes(self) -> Iterator[Figure]:
+        cases = all_cases(self._clips)
+        yield percent(
+            "shape_base",
+            "base: frames with the shape that the prompt says",
+            mean(share_of_shape(clip, one.shape) for clip, one in zip(self.base, cases, strict=True)),
+            at_least=90,
+            drawn=mean(share_of_shape(clip, scene.shape) for scene, clip in self.drawn),
+            control=mean(share_of_shape(clip, shape) for clip in self.base for shape in SHAPES),
+            control_is="a shape by chance",
+        )
 
     def _constancy(self) -> Iterator[Figure]:
         spread = mean(ClipMeasures.of(clip).hue_spread for clip in self.no_colour)
@@ -337,6 +353,11 @@ def shuffled_accuracy(clips: Sequence[np.ndarray], cases: Sequence[Case]) -> flo
     """The accuracy if every clip is given every prompt: chance."""
     found = [ClipMeasures.of(clip).heading for clip in clips]
     return mean(heading == one.heading for heading in found for one in cases)
+
+
+def share_of_shape(clip: np.ndarray, shape: str) -> float:
+    """Of the frames, in the look of the base."""
+    return mean(picture.shape("paper") == shape for picture in ClipMeasures.of(clip).pictures)
 
 
 def still(clip: np.ndarray) -> np.ndarray:
