@@ -22,7 +22,8 @@ def test_a_crew_makes_the_clips_that_its_studio_makes():
     with Crew(studio, 2) as crew:
         (clip,) = crew.clips([take(1)])
     assert clip.shape == (2, 64, 64, 3)
-    assert np.array_equal(clip, take(1).by(studio))
+    # the process has fewer threads, and so other last bits, which round to the next number here and there
+    assert abs(clip.astype(int) - take(1).by(studio)).max() <= 1
 
 
 def test_a_crew_of_one_needs_no_process():
