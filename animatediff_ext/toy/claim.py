@@ -243,14 +243,15 @@ class Claim:
             )
 
     def _shapes(self) -> Iterator[Figure]:
-        cases = all_cases(self._clips)
+        measures = [ClipMeasures.of(clip) for clip in self.base]
+        pairs = zip(measures, all_cases(self._clips), strict=True)
         yield percent(
             "shape_base",
             "base: frames with the shape that the prompt says",
-            mean(share_of_shape(clip, one.shape) for clip, one in zip(self.base, cases, strict=True)),
+            mean(measure.share_of_shape(one.shape, "paper") for measure, one in pairs),
             at_least=90,
-            drawn=mean(share_of_shape(clip, scene.shape) for scene, clip in self.drawn),
-            control=mean(share_of_shape(clip, shape) for clip in self.base for shape in SHAPES),
+            drawn=mean(ClipMeasures.of(clip).share_of_shape(scene.shape, "paper") for scene, clip in self.drawn),
+            control=mean(measure.share_of_shape(shape, "paper") for measure in measures for shape in SHAPES),
             control_is="a shape by chance",
         )
 
@@ -353,11 +354,6 @@ def shuffled_accuracy(clips: Sequence[np.ndarray], cases: Sequence[Case]) -> flo
     """The accuracy if every clip is given every prompt: chance."""
     found = [ClipMeasures.of(clip).heading for clip in clips]
     return mean(heading == one.heading for heading in found for one in cases)
-
-
-def share_of_shape(clip: np.ndarray, shape: str) -> float:
-    """Of the frames, in the look of the base."""
-    return mean(picture.shape("paper") == shape for picture in ClipMeasures.of(clip).pictures)
 
 
 def still(clip: np.ndarray) -> np.ndarray:

@@ -182,6 +182,9 @@ class ClipMeasures:
         found = [picture.watermark for picture in self.pictures]
         return float(np.nanmean(found)) if not np.isnan(found).all() else float("nan")
 
+    def share_of_shape(self, shape: str, look: str) -> float:
+        return float(np.mean([picture.shape(look) == shape for picture in self.pictures]))
+
     def share_of_look(self, look: str) -> float:
         return float(np.mean([picture.look == look for picture in self.pictures]))
 
