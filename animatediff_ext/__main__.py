@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         if error.name is None or error.name.startswith("animatediff_ext"):
             raise
         return complain(
-            f"this command needs the package {error.name}: `pip install -e '.[train]'` in an environment of its own."
+            f'this command needs the package {error.name}: `pip install -e ".[train]"` in an environment of its own.'
         )
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_WAITS = (0.1,) * 30 if os.name == "nt" else ()
+"""Seconds between tries. Windows renames nothing that somebody has open, if only a virus scanner for a moment."""
 
 
 @contextmanager
@@ -22,11 +26,22 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield part
         with suppress(OSError):  # of mounts without them, such as CIFS
             part.chmod(mode)
-        os.replace(part, path)
+        replace(part, path)
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def replace(part: Path, path: Path) -> None:
+    """`os.replace`, tried again for a while where something else has one of the two open."""
+    for seconds in _WAITS:
+        try:
+            os.replace(part, path)
+            return
+        except PermissionError:
+            time.sleep(seconds)
+    os.replace(part, path)
 
 
 def beside(path: Path) -> Path:

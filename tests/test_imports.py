@@ -16,6 +16,7 @@ LAYERS = {  # package or file → what of ours it may import
     "setting": set(),
     "params": {"setting"},
     "whole_file": set(),
+    "held": set(),
     "out_of_memory": set(),
     "toml": set(),
     "complain": set(),
@@ -26,9 +27,9 @@ LAYERS = {  # package or file → what of ours it may import
     "travel": {"setting", "params"},
     "noise": {"setting", "params"},
     "media": {"setting", "params", "whole_file"},
-    "formats": {"setting", "params", "motion", "whole_file", "out_of_memory"},
+    "formats": {"setting", "params", "motion", "whole_file", "held", "out_of_memory"},
     "inject": {"setting", "params", "motion"},
-    "catalogue": {"formats", "complain"},
+    "catalogue": {"formats", "complain", "whole_file"},
 }
 ENGINE = {"direct", "motion_loras", "animate"}
 BELOW = {*LAYERS, *ENGINE, "save"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal
 from animatediff_ext.catalogue import hub
 from animatediff_ext.catalogue.hub import HubError, Progress, Remote
 from animatediff_ext.catalogue.known import KnownFile
+from animatediff_ext.whole_file import replace
 
 VerifiedBy = Literal["list", "hub", "size"]
 
@@ -49,7 +49,7 @@ def _got(file: KnownFile, path: Path, progress: Progress) -> Fetched:
     with _part_of(path, remote) as part:
         hub.download(file, remote, part, progress)
         verified_by = _verify(file, remote, part)
-        os.replace(part, path)
+        replace(part, path)
     return Fetched(path=path, was_there=False, verified_by=verified_by)
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from animatediff_ext.media.errors import MediaError
-from animatediff_ext.whole_file import beside, whole_file
+from animatediff_ext.whole_file import beside, replace, whole_file
 
 _FRAME_NAME = re.compile(r"\d{5,}\.png")
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # no quotas on Windows
@@ -49,14 +49,14 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
 def _swap_folder(part: Path, path: Path) -> None:
     """A folder with files in it cannot be replaced in one step, so the old one steps aside first."""
     if not path.exists():
-        os.replace(part, path)
+        replace(part, path)
         return
     old = beside(path)
-    os.replace(path, old)
+    replace(path, old)
     try:
-        os.replace(part, path)
+        replace(part, path)
     except BaseException:
-        os.replace(old, path)
+        replace(old, path)
         raise
     shutil.rmtree(old, ignore_errors=True)
 

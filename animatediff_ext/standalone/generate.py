@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
+from animatediff_ext.held import LOCK, held
 from animatediff_ext.media import EncodeOptions, check_formats
 from animatediff_ext.save import save_animation
 from animatediff_ext.standalone.clip import make_clip, with_seed
@@ -68,5 +71,18 @@ def _make(entry: Entry, asked: Job, models: Models, report: Report, process: Pro
             on_step=on_step,
             warn=report.warn,
         )
-    files = save_animation(clip.frames, stem, clip.animation, comment=clip.infotext, say=report.say)
+    with _ours(asked, entry, stem, job.seed) as ours:
+        files = save_animation(clip.frames, ours, clip.animation, comment=clip.infotext, say=report.say)
     report.done(list(files.values()))
+
+
+@contextmanager
+def _ours(asked: Job, entry: Entry, stem: Path, seed: int) -> Iterator[Path]:
+    """The stem that the files of a job get. Another command may have written to the folder while this one sampled."""
+    if entry.line:  # its name is nobody else's
+        yield stem
+        return
+    with held(Path(asked.output) / LOCK):
+        if asked.name:
+            is_done(asked, stem)  # or another job's
+        yield stem_of_one(asked, seed)

@@ -68,7 +68,10 @@ def _object(text: str) -> dict[str, Any]:
         values = json.loads(text)
     except ValueError as error:
         reason = getattr(error, "msg", str(error))
-        raise SettingsError(f'This is no JSON ({reason}): write an object such as {{"prompt": "a cat"}}.') from error
+        hint = r" Write paths with / or \\." if "\\" in text else ""
+        raise SettingsError(
+            f'This is no JSON ({reason}): write an object such as {{"prompt": "a cat"}}.{hint}'
+        ) from error
     if not isinstance(values, dict):
         raise SettingsError('This is no JSON object: write one such as {"prompt": "a cat"}.')
     return values

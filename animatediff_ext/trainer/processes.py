@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -161,6 +162,8 @@ def _backend(device: torch.device) -> str:
 
 
 def _join(device: torch.device) -> None:
+    if sys.platform == "win32":  # whose torch is built without libuv, and asks for it
+        os.environ.setdefault("USE_LIBUV", "0")
     try:
         dist.init_process_group(_backend(device), timeout=_PATIENCE)
     except (dist.DistNetworkError, dist.DistStoreError) as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from animatediff_ext.held import LOCK, held
 from animatediff_ext.out_of_memory import is_out_of_memory
 from animatediff_ext.trainer.base import amp_dtype, load_base
 from animatediff_ext.trainer.config import Config
@@ -42,7 +43,8 @@ def train(stage: str, config: Config, *, resume: str | None = None) -> list[Path
 
     ``resume`` is None, ``auto`` or the path of a state. Raises `TrainError`, or what the models' files raise.
     """
-    with processes() as group, _out_of_memory_said():
+    with processes() as group, _out_of_memory_said(), ExitStack() as stack:
+        group.from_main(lambda: stack.enter_context(_alone_in(Path(config.run.output))))
         path = group.from_main(lambda: state_to_resume(config.run.output, resume))
         state = group.together(lambda: _state(stage, config, path))
         material = group.from_main(lambda: gather(config, group.world, stills=stage == "adapter"))
@@ -51,6 +53,18 @@ def train(stage: str, config: Config, *, resume: str | None = None) -> list[Path
             run = group.together(lambda: Run(stage, config, group, material, stop))
             with closing(run):
                 return run.go(state)
+
+
+@contextmanager
+def _alone_in(output: Path) -> Iterator[None]:
+    """Two runs of one folder would go on from each other's states. Raises `TrainError`."""
+    try:
+        with held(output / LOCK, wait=False):
+            yield
+    except BlockingIOError as error:
+        raise TrainError(
+            f"Another run writes to {output} now: wait for its end, or choose another folder with --set run.output=…"
+        ) from error
 
 
 def build(stage: str, config: Config, group: Processes, material: Material, amp: torch.dtype | None = None) -> Trainer:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -62,8 +64,7 @@ def _step(path: Path) -> int:
 
 def save_state(folder: Path, state: State, keep: int) -> Path:
     """Write a state, then remove all but the ``keep`` newest. Raises `TrainError` if it cannot be written."""
-    for part in folder.glob(".*.part"):  # of a save that was killed
-        part.unlink(missing_ok=True)
+    _remove(folder.glob(".*.part"))  # of a save that was killed
     path = folder / f"step-{state['step']:08d}.state"
     try:
         with whole_file(path) as part, part.open("wb") as file:
@@ -72,15 +73,22 @@ def save_state(folder: Path, state: State, keep: int) -> Path:
             os.fsync(file.fileno())  # whole also after a power cut
     except (OSError, RuntimeError) as error:  # torch's writer turns the one into the other
         reason = getattr(error, "strerror", None) or "the disk took no more"
+        advice = "let nothing else hold the folder" if isinstance(error, PermissionError) else "make room on the disk"
         kept = states_in(folder)
         rest = f"The last whole one is {kept[-1]}." if kept else "There is none before it."
         raise TrainError(
-            f"The state of step {state['step']} could not be written to {folder} ({reason}): make room on the disk, "
+            f"The state of step {state['step']} could not be written to {folder} ({reason}): {advice}, "
             f"then go on with --resume auto. {rest}"
         ) from error
-    for old in states_in(folder)[:-keep]:
-        old.unlink(missing_ok=True)
+    _remove(states_in(folder)[:-keep])
     return path
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """What cannot be removed now, since a backup or an export reads it, is removed by a later save."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def load_state(path: str | Path, *, stage: str | None = None) -> State:

@@ -1,4 +1,5 @@
-"""Stopping from outside: SIGTERM (a scheduler, ``kill``) and Ctrl-C let the step in work finish and be saved."""
+"""Stopping from outside: SIGTERM (a scheduler, ``kill``), Ctrl-C and a terminal that is closed let the step in work
+finish and be saved."""
 
 from __future__ import annotations
 
@@ -6,6 +7,9 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
+"""Ctrl-Break, and no SIGHUP, on Windows. ``nohup`` shields torchrun alone, which hands a SIGHUP on to these."""
 
 
 class StopWish:
@@ -26,10 +30,12 @@ def stop_on_signals() -> Iterator[StopWish]:
         wish.reason = signal.Signals(number).name
         signal.signal(signal.SIGINT, before[signal.SIGINT])
 
-    names = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.getsignal(number) for number in names}
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    # A shell ignores SIGINT for what it starts in the background; any other that is ignored, the user has ignored.
+    before = {n: handler for n, handler in before.items() if handler is not signal.SIG_IGN or n == signal.SIGINT}
     if threading.current_thread() is threading.main_thread():  # elsewhere, Python sets no handlers
-        for number in names:
+        for number in before:
             signal.signal(number, note)
     try:
         yield wish

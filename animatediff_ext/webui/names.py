@@ -21,6 +21,9 @@ from animatediff_ext.media import ENDINGS
 
 _LONGEST = 255
 """Bytes of a file name, where the file system does not say."""
+_LONGEST_PATH = 259 if os.name == "nt" else None
+"""Of a file, since Windows takes longer ones only where it was told to."""
+_SHORTEST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,5 +96,8 @@ def _is_taken(place: Path, stem: str) -> bool:
 def _short(place: Path, name: str, behind: str = "") -> str:
     """Both, ``name`` cut to what the file system takes, endings included."""
     longest = os.statvfs(place).f_namemax if hasattr(os, "statvfs") else _LONGEST
+    if _LONGEST_PATH:
+        frame = "/00000.png"  # the path of a frame is longer than that of any file beside it
+        longest = min(longest, max(_SHORTEST, _LONGEST_PATH - len(f"{place.absolute()}/{frame}")))
     longest -= max(map(len, ENDINGS.values())) + len(behind)
     return name.encode("utf-8")[:longest].decode("utf-8", "ignore").rstrip(" .") + behind

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from modules import shared
 
-from animatediff_ext.whole_file import beside
+from animatediff_ext.whole_file import beside, replace
 
 FILE = "animatediff-secrets.json"
 MARK = f"(kept in {FILE})"
@@ -80,7 +80,7 @@ def _write(secrets: dict[str, str]) -> None:
         # Never readable for others, not even for a moment (Windows keeps the rules of the folder).
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(secrets, file, indent=4)
-        os.replace(part, _path())
+        replace(part, _path())
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from animatediff_ext import whole_file
 from animatediff_ext.media import ENDINGS, WRITERS, MediaError
 from animatediff_ext.media.files import new_file, new_folder
 
@@ -123,6 +124,23 @@ def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monke
         WRITERS["PNG"](LazyClip(1), path, fps=8)
     assert content(path) == before
     assert names_in(tmp_path) == ["clip"]
+
+
+@pytest.mark.parametrize("format", ["PNG", "TXT"])
+def test_what_a_virus_scanner_has_open_is_put_in_place_when_it_lets_go(tmp_path, monkeypatch, format):
+    """On Windows, where nothing that is open can be renamed."""
+    refusals = [PermissionError(errno.EACCES, "used by another process")] * 2
+    real = os.replace
+
+    def replace(source, target):
+        if refusals:
+            raise refusals.pop()
+        real(source, target)
+
+    monkeypatch.setattr(whole_file, "_WAITS", (0, 0))
+    monkeypatch.setattr(os, "replace", replace)
+    WRITERS[format](LazyClip(1), tmp_path / f"clip{ENDINGS[format]}", fps=8)
+    assert names_in(tmp_path) == [f"clip{ENDINGS[format]}"]
 
 
 @pytest.mark.parametrize("new", [new_file, new_folder])

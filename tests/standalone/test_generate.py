@@ -101,6 +101,22 @@ def test_a_random_seed_is_printed_and_stored(least, tmp_path, calls, capsys):
     assert all(f"The seed of 0000{i + 1}-{seed} is {seed}." in err for i, seed in enumerate(seeds))
 
 
+@pytest.mark.parametrize("name", ["", "cat"])
+def test_what_another_command_wrote_in_the_meantime_is_not_overwritten(name, least, tmp_path, calls, monkeypatch):
+    words = [*least, "--format", "txt", *(["--name", name] if name else [])]
+    real = clip_module.sample
+
+    def meanwhile(*args, **how):
+        monkeypatch.setattr(clip_module, "sample", real)
+        assert generate(*words, "--prompt", "b") == 0
+        return real(*args, **how)
+
+    monkeypatch.setattr(clip_module, "sample", meanwhile)
+    code = generate(*words, "--prompt", "a")
+    texts = [path.read_text() for path in sorted((tmp_path / "out").glob("*.txt"))]
+    assert (code, [text[0] for text in texts]) == ((1, ["b"]) if name else (0, ["b", "a"]))
+
+
 def test_every_option_of_sampling_reaches_the_engine(least, calls, models, tmp_path):
     Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
     options = ["--prompt", "cat", "--size", "64x32", "--steps", "7", "--cfg", "3", "--seed", "9"]

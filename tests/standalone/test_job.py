@@ -213,6 +213,7 @@ def test_without_a_motion_module_frames_can_be_had_if_that_is_said():
     ("content", "sentence"),
     [
         ("steps = \n", "is no TOML"),
+        ('checkpoint = "C:\\Users\\me"', "write paths with / or in single quotes"),
         ("[animatediff]\nfps = 8\n", "has a table [animatediff]: write all options without tables."),
         ("stps = 8\n", "did you mean steps?"),
         (None, "is not there: give a file that is."),

@@ -87,6 +87,8 @@ def test_a_wrong_option_is_a_sentence_with_what_is_right(setting, words):
     [
         ("version = 2\n", "of version 2, and this trainer reads version 1"),
         ("[optim\nlr = 1", "is no TOML"),
+        ('[base]\ncheckpoint = "C:\\Users\\me"', "write paths with / or in single quotes"),
+        ('[[data]]\npath = "D:\\train"', "write paths with / or in single quotes"),
         ("lr = 1\n", "no option lr"),
         ("[optimizer]\nlr = 1\n", "did you mean optim.lr?"),
         ("data = 3\n", "write it as [[data]]"),

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from animatediff_ext.formats import load_motion_module
+from animatediff_ext.held import LOCK, held
 from animatediff_ext.inject import injected
 from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.trainer import run as run_module
@@ -114,12 +115,13 @@ def test_what_was_trained_in_one_command_changes_what_a_unet_predicts(runs, base
     assert torch.equal(prediction(spatial), plain)
 
 
-def test_sigterm_saves_a_state_and_exits_cleanly(runs):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["a scheduler", "a closed terminal"])
+def test_a_signal_saves_a_state_and_exits_cleanly(number, runs):
     output = runs.folder / "run"
     words = ["motion", *runs.words(run__steps=500, checkpoint__every=2)]
-    code, errors = sent_at_step(signal.SIGTERM, words, output, 2)
+    code, errors = sent_at_step(number, words, output, 2)
     assert code == 0, errors
-    assert "Stopped by SIGTERM after step" in errors
+    assert f"Stopped by {number.name} after step" in errors
     assert "Traceback" not in errors
     newest = states_in(states_folder(output))[-1]
     assert load_state(newest)["step"] == int(newest.stem.split("-")[1])
@@ -167,6 +169,31 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_state_before(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.state"]
+
+
+def test_an_old_state_that_something_reads_ends_no_run(tmp_path, monkeypatch):
+    """On Windows what is open cannot be removed."""
+    real = Path.unlink
+
+    def unlink(self, missing_ok=False):
+        if self.name == "step-00000001.state":
+            raise PermissionError(errno.EACCES, "used by another process")
+        real(self, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        for step in (1, 2, 3):
+            save_state(tmp_path, {"step": step}, keep=1)
+        assert [path.name for path in states_in(tmp_path)] == ["step-00000001.state", "step-00000003.state"]
+    save_state(tmp_path, {"step": 4}, keep=1)
+    assert [path.name for path in states_in(tmp_path)] == ["step-00000004.state"]
+
+
+def test_two_runs_of_one_folder_do_not_mix(runs):
+    config = runs.config("motion", run__steps=1)
+    with held(Path(config.run.output) / LOCK), pytest.raises(TrainError, match="Another run writes to"):
+        train("motion", config)
+    assert train("motion", config)
 
 
 def test_only_the_newest_states_stay(runs):

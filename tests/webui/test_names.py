@@ -73,6 +73,15 @@ def test_without_numbers_a_long_name_has_room_for_one(host):
     assert found[0].endswith("x-1.txt")
 
 
+def test_where_paths_are_limited_names_are_shorter(host, monkeypatch):
+    """Those of the frames as well, which lie in a folder of the name."""
+    monkeypatch.setattr("animatediff_ext.webui.names._LONGEST_PATH", len(str(host.output)) + 60)
+    options = {"save_images_add_number": False, "samples_filename_pattern": "x" * 300, "save_to_dirs": False}
+    (found,) = generate(host, options=options)
+    path = host.output / "AnimateDiff" / found
+    assert 40 <= len(str(path.with_suffix("") / "00000.png")) - len(str(host.output)) <= 60
+
+
 def test_a_name_that_is_empty_has_a_number_all_the_same(host):
     options = {"save_images_add_number": False, "samples_filename_pattern": "[none]", "save_to_dirs": False}
     assert generate(host, options=options) == ["00000.txt"]

@@ -1,0 +1,33 @@
+"""One at a time, among the processes of a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOCK = ".lock"
+"""The file to hold for whoever wants a folder for itself."""
+
+
+@contextmanager
+def held(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the file ``path``, which is made if it is missing, while the block runs; it lets go however a process ends.
+
+    Raises `BlockingIOError` where another process has it and ``wait`` is False.
+    """
+    from filelock import FileLock, Timeout  # which torch brings, and huggingface_hub
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout as error:
+        raise BlockingIOError(f"{path} is held by another process") from error
+    except NotImplementedError:  # a network's file system that knows no locks
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
