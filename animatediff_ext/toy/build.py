@@ -73,9 +73,9 @@ class Recipe:
     num_zooms: int = 48
     num_chalks: int = 256
     adapter_steps: int = 300
-    motion_steps: int = 3500
+    motion_steps: int = 4500
     zoom_steps: int = 1000
-    chalk_steps: int = 600
+    chalk_steps: int = 1000
 
 
 def build(
@@ -216,8 +216,13 @@ class Build:
     ) -> Config:
         """What all stages have in common."""
         stride = STRIDE if num_frames > 1 else 1
-        # what frames have in common is decided in the middle: earlier there is nothing to be seen, later it is settled
-        density = "logit-normal" if num_frames > 1 else "uniform"
+        # what frames have in common is decided early, though not where there is nothing but noise to be seen; a picture
+        # takes shape in the middle
+        timesteps = (
+            {"timestep_density": "high-noise", "timestep_max": 900}
+            if num_frames > 1
+            else {"timestep_density": "logit-normal"}
+        )
         base = sha256_of_file(self.target / BASE)
         folder = self.work / f"{name}-{base[:8]}-{steps}"  # another base, or more steps, is another run
         common = {
@@ -234,7 +239,7 @@ class Build:
                 schedule=SCHEDULE.kind,
                 beta_start=SCHEDULE.beta_start,
                 beta_end=SCHEDULE.beta_end,
-                timestep_density=density,
+                **timesteps,
             ),
             "optim": Optim(lr=lr, beta2=0.99, warmup=max(1, steps // 20), schedule="cosine"),
             "precision": Precision(amp="fp32", gradient_checkpointing=False),
