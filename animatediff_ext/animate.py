@@ -150,6 +150,7 @@ class Session:
         self._unet: nn.Module | None = None
         self._injection: Injection | None = None
         self._attached = ExitStack()
+        self._rests = False
         self._placements = [Placement(model) for model, _ in self._blend]
         self._schedules: dict[int, ScheduleOverride] = {}
         self._loras = loras
@@ -173,11 +174,14 @@ class Session:
 
         Raises `MisfitError` if they do not fit.
         """
+        if unet is self._unet and not self._rests:
+            return
+        for placement in self._placements:
+            placement.to(device, dtype)
+        self._rests = False
         if unet is self._unet:
             return
         self.detach()
-        for placement in self._placements:
-            placement.to(device, dtype)
         self._injection = self._attached.enter_context(
             injected(
                 unet,
@@ -192,6 +196,12 @@ class Session:
         how = {"injection": self._injection, "progress": lambda: self.progress, "device": device, "dtype": dtype}
         self._attached.enter_context(loras_attached(unet, self._blend, self._loras, **how))
         self._unet, self._device, self._dtype = unet, device, dtype
+
+    def rest(self) -> None:
+        """Give the memory of the weights back until the next `attach`; the hooks stay where they are."""
+        for placement in self._placements:
+            placement.back()
+        self._rests = True
 
     def at_step(self, step: int, num_steps: int, *, num_rows: int, height: int, width: int) -> None:
         """Say which step comes next, the first one being 0, and how large its call is; sizes are of the latent."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "you tried to allocate", "code: <1455>")
-"""Of plain errors at run time: of the GPU (of MPS too), of PyTorch's allocator, of mapping, of mapping on Windows."""
+_WORDS = (
+    "out of memory",  # of the GPU (of MPS too)
+    "status_alloc_failed",  # of cuBLAS and cuDNN, which have memory of their own
+    "you tried to allocate",  # of PyTorch's allocator
+    "can't allocate memory",
+    "cannot allocate memory",  # of mapping
+    "code: <1455>",  # of mapping on Windows
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

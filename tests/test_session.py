@@ -31,3 +31,17 @@ def test_all_is_undone_even_where_a_part_of_it_fails():
         pass
     assert (traces(unet), places(motion)) == before
     assert model.alphas_cumprod is alphas
+
+
+def test_a_session_that_rests_has_no_weights_on_the_device_and_takes_them_again():
+    unet, motion = ldm_unet(), random_motion(motion_config("v2"))
+    before, where = places(motion), {"device": torch.device("cpu"), "dtype": torch.bfloat16}
+    with Session(Animation().resolved(), motion) as session:
+        session.attach(unet, **where)
+        hooks, formats = traces(unet), [place[1:] for place in places(motion)]
+        session.rest()
+        assert places(motion) == before
+        session.attach(unet, **where)
+        assert (traces(unet), [place[1:] for place in places(motion)]) == (hooks, formats)
+        session.rest()
+    assert places(motion) == before

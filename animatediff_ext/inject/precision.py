@@ -18,10 +18,11 @@ def own_precision(device_type: str, weights: torch.dtype) -> AbstractContextMana
     return nullcontext()
 
 
-if hasattr(torch, "get_autocast_dtype"):
-    _is_autocast = torch.is_autocast_enabled
-else:  # before torch 2.4 each kind of device has a function of its own
-
-    def _is_autocast(device_type: str) -> bool:
-        asked = {"cuda": torch.is_autocast_enabled, "cpu": torch.is_autocast_cpu_enabled}
-        return device_type in asked and asked[device_type]()
+def _is_autocast(device_type: str) -> bool:
+    """No host uses autocast on other devices, and some versions of torch refuse the question."""
+    if device_type not in ("cuda", "cpu"):
+        return False
+    if hasattr(torch, "get_autocast_dtype"):
+        return torch.is_autocast_enabled(device_type)
+    # before torch 2.4 each kind of device has a function of its own
+    return torch.is_autocast_enabled() if device_type == "cuda" else torch.is_autocast_cpu_enabled()

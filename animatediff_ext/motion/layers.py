@@ -54,7 +54,9 @@ class JointProjection(nn.Module):
         nn.init.uniform_(self.weight, -(channels**-0.5), channels**-0.5)  # as nn.Linear does
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self.weight)
+        # With weights in FP8 and --precision full, the WebUI's norms give float32 to weights of half precision, and
+        # its own linear layers take that; this is none of those. Under autocast, x comes as the product wants it.
+        return F.linear(x.to(self.weight.dtype), self.weight)
 
     def _save_to_state_dict(self, destination, prefix, keep_vars):
         weight = self.weight if keep_vars else self.weight.detach()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from traceback import clear_frames
 from typing import Any
 
 import torch
@@ -228,6 +229,13 @@ def _for_user(problem: Exception, p) -> Exception:
     return shown
 
 
+def _forget_tensors(error: BaseException | None) -> None:
+    """An exception knows the frames that it came through, and these what filled the memory. Its trace stays whole."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
 class Generation:
     """The state of one animated generation. It lives on its ``p`` and dies with it."""
 
@@ -342,9 +350,14 @@ class Generation:
             # p and this object hold each other until the garbage collector comes; the weights need not wait for it.
             self.loaded = ()
             self.guidance.release()
-            if shown is problem:
-                raise
-            raise shown from problem
+            _forget_tensors(problem)
+            _forget_tensors(self._problem)
+            try:
+                if shown is problem:
+                    raise
+                raise shown from problem
+            finally:
+                del shown  # it knows this frame
         finally:
             self._session = None
             if self._stopped:
@@ -401,8 +414,23 @@ class Generation:
     def before_sampling(self, noise: torch.Tensor | None) -> None:
         """Before each pass; ``noise`` is what it starts with."""
         self.attach()
+        if self._session is not None and getattr(self.p, "enable_hr", False):
+            self._rest_after(self.p.sampler, self._session)
         if self._session is not None and self.p.is_hr_pass and noise is not None:
             direct_hires_pass(self.p, noise, self.animation)
+
+    def _rest_after(self, sampler, session: Session) -> None:
+        """With hires fix the pictures of a pass are decoded, enlarged and encoded within ``p.sample``, where large ones
+        want all the memory that there is. Samplers are made for one pass."""
+        launch = sampler.launch_sampling
+
+        def launched(*args, **kwargs):
+            try:
+                return launch(*args, **kwargs)
+            finally:
+                session.rest()
+
+        sampler.launch_sampling = launched
 
     def before_batch(self) -> None:
         """One video begins: its prompts and its first latent are ready."""

@@ -25,4 +25,5 @@ def problems_heard(p) -> Iterator[dict[str, AnimateDiffError]]:
 
 def tell(p, problem: AnimateDiffError) -> None:
     """Of any ``p``: where it is no cell of a plot, nobody listens."""
-    vars(p).get(_PLACE, {}).setdefault(str(problem), problem)
+    # A new one: to be kept until the plot ends, and with no trace to the tensors of this cell.
+    vars(p).get(_PLACE, {}).setdefault(str(problem), AnimateDiffError(problem.detail, problem.status_code))

@@ -122,7 +122,11 @@ def test_a_header_whose_length_looks_like_another_format_is_read(first_bytes, tm
     assert set(describe(path).metadata) == {"note"}
 
 
-NO_MEMORY = [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")]
+NO_MEMORY = [
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
 
 
 @pytest.mark.parametrize(

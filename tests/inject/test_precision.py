@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from animatediff_ext.inject import Direction, Injection
+from animatediff_ext.inject.precision import own_precision
+from animatediff_ext.motion.layers import JointProjection
 from tests.models.motion import motion_config, random_motion
 
 F = 3
@@ -45,3 +47,17 @@ def test_weights_in_float32_leave_it_to_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         assert forward(torch.randn(F, 32, 4, 4)).dtype == torch.float32
     assert seen == [True]
+
+
+def test_devices_that_know_no_autocast_are_not_asked():
+    """torch 2.4 refuses the question for Apple's GPUs, as this one does for other kinds."""
+    with pytest.raises(RuntimeError):
+        torch.is_autocast_enabled("meta")
+    with own_precision("meta", torch.float16):
+        pass
+
+
+def test_float32_from_norms_meets_weights_of_half_precision():
+    """As the WebUI's own norms give it, with weights in FP8 and --precision full."""
+    projection = JointProjection(8).to(torch.bfloat16)
+    assert projection(torch.randn(2, 8)).dtype == torch.bfloat16

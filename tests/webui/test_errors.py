@@ -1,5 +1,9 @@
 """A problem stops the generation with one sentence: ``AnimateDiffError``, which the API answers with 422."""
 
+import gc
+import weakref
+from contextlib import suppress
+
 import pytest
 import torch
 
@@ -188,6 +192,39 @@ def test_too_little_memory_says_what_to_do_in_which_order(host):
     hook.remove()
     order = ("Batch cond/uncond", "Long clips", "Context batch size", "Hires. fix", "--medvram")
     assert sorted(order, key=words.index) == list(order)
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError, KeyError], ids=["no memory", "a mistake of ours"])
+def test_what_filled_the_memory_is_let_go_when_the_error_is_shown(host, error):
+    """The WebUI empties the cache after an error, and asks for no garbage collection."""
+    filled = []
+
+    def full(*_args):
+        tensor = torch.zeros(8)
+        filled.append(weakref.ref(tensor))
+        raise error("CUDA out of memory.")
+
+    hook = host.unet.out.register_forward_pre_hook(full)
+    gc.disable()
+    try:
+        with suppress(host.error, KeyError):
+            host.generate({})
+        assert [reference() for reference in filled] == [None]
+    finally:
+        gc.enable()
+        hook.remove()
+
+
+def test_a_plot_keeps_the_words_of_a_cell_and_not_its_tensors(host):
+    words = host.webui("plot_words")
+    p = host.p({})
+    with words.problems_heard(p) as problems:
+        try:
+            raise host.error("a sentence.")
+        except host.error as problem:
+            words.tell(p, problem)
+    (kept,) = problems.values()
+    assert (str(kept), kept.__traceback__) == ("a sentence.", None)
 
 
 def test_a_mistake_of_ours_in_a_callback_is_not_swallowed(host, monkeypatch):

@@ -29,6 +29,17 @@ def at_step(host, step, action):
     return calls
 
 
+def test_between_the_passes_of_hires_fix_the_motion_modules_need_no_memory(host, monkeypatch):
+    """Decoding, upscaling and encoding are done there."""
+    session, order = host.webui("generation").Session, []
+    rest = session.rest
+    monkeypatch.setattr(session, "rest", lambda self: (order.append("rest"), rest(self)))
+    at_step(host, 0, lambda _params: order.append("first pass"))
+    other = script(host, before_hr=lambda *_: order.append("between"))
+    host.generate({}, **HIRES, scripts=[other])
+    assert order == ["first pass", "rest", "between", "rest"]
+
+
 def without_motion(host, **changes):
     """The frames that the same request has with AnimateDiff off."""
     return host.generate(batch_size=NUM_FRAMES, do_not_save_grid=True, **changes).images

@@ -35,14 +35,20 @@ class Euler:
             getattr(p, "nmask", None),
         )
         self.conds, self.last_latent = (c, uc), latent
+        return self.launch_sampling(len(sigmas) - 1, lambda: self._steps(denoiser, x, sigmas))
+
+    def _steps(self, denoiser, x, sigmas):
+        for i, (sigma, following) in enumerate(pairwise(sigmas)):
+            shared.state.sampling_step = i
+            denoised = denoiser(x, sigma.repeat(len(x)))
+            x = x + (x - denoised) / sigma * (following - sigma)
+        return x
+
+    def launch_sampling(self, _steps, func):
         try:
-            for i, (sigma, following) in enumerate(pairwise(sigmas)):
-                shared.state.sampling_step = i
-                denoised = denoiser(x, sigma.repeat(len(x)))
-                x = x + (x - denoised) / sigma * (following - sigma)
+            return func()
         except sd_samplers_common.InterruptedException:
             return self.last_latent
-        return x
 
 
 def create_sampler(name, model):
