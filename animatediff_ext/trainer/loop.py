@@ -5,6 +5,7 @@ Axes: s clips, f frames, c channels, h height, w width.
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -252,7 +253,10 @@ def _anchor(num_frames: int, key: tuple[int | str, ...]) -> int:
 
 def _distributed(denoiser: Denoiser, group: Processes) -> DistributedDataParallel:
     devices = [group.device] if group.device.type == "cuda" else None
-    return DistributedDataParallel(denoiser, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+    # Buffers are tables of positions, the same everywhere: to send them at each step would be for nothing.
+    known = inspect.signature(DistributedDataParallel).parameters
+    sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.13
+    return DistributedDataParallel(denoiser, device_ids=devices, gradient_as_bucket_view=True, **{sync: False})
 
 
 def _compile_blocks(stage: Stage) -> None:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from animatediff_ext.__main__ import main
-from animatediff_ext.trainer import processes
+from animatediff_ext.trainer import loop, processes
 from animatediff_ext.trainer import run as run_module
 from animatediff_ext.trainer.error import TrainError
 from tests import command_line
@@ -146,3 +146,18 @@ def test_a_taken_port_is_said_in_a_sentence(runs):
     assert code == 1
     assert f"Port {port} is taken" in errors
     assert "Traceback" not in errors
+
+
+def with_forward_sync_buffers(denoiser, device_ids=None, gradient_as_bucket_view=False, forward_sync_buffers=None):
+    return forward_sync_buffers
+
+
+def with_broadcast_buffers(denoiser, device_ids=None, gradient_as_bucket_view=False, broadcast_buffers=True):
+    return broadcast_buffers
+
+
+@pytest.mark.parametrize("of_torch", [with_forward_sync_buffers, with_broadcast_buffers])
+def test_no_torch_sends_tables_of_positions_at_each_step(of_torch, monkeypatch):
+    """The option has another name since torch 2.13."""
+    monkeypatch.setattr(loop, "DistributedDataParallel", of_torch)
+    assert loop._distributed(None, processes.Processes(world=2)) is False
