@@ -16,7 +16,7 @@ from animatediff_ext.trainer.error import TrainError
 Bad = tuple[str, str]
 """Name of a clip that cannot be read, and what is wrong with it, to go on after the name."""
 _KEPT_EVERY = 5_000
-"""Clips between two writes of the index."""
+"""New clips between two writes of the index; more where it is long, since it is written whole."""
 _MAX_THREADS = 16  # much of the time goes into waiting for the disk
 
 
@@ -30,6 +30,7 @@ def look_into(
     """
     known = read_index(index) if index else {}
     seen, bad, good = {}, [], []
+    num_kept, num_new = len(known), 0
     with ThreadPoolExecutor(min(_MAX_THREADS, 2 * (os.cpu_count() or 1))) as threads:
         looks = threads.map(lambda clip: _look(clip, known), clips)
         for number, (clip, found) in enumerate(zip(clips, looks, strict=True), start=1):
@@ -37,11 +38,14 @@ def look_into(
                 bad.append((clip.name, clip.complaint(found)))
             else:
                 good.append(replace(clip, seen=found))
-                seen[key_of(clip, found.file_size, found.modified_ns)] = found
+                key = key_of(clip, found.file_size, found.modified_ns)
+                num_new += key not in known and key not in seen
+                seen[key] = found
             if progress:
                 progress(number, len(clips))
-            if index and number % _KEPT_EVERY == 0 and seen.keys() - known.keys():
+            if index and num_new >= max(_KEPT_EVERY, num_kept // 10):
                 _keep(index, known | seen)  # a start that is broken off need not begin anew
+                num_kept, num_new = num_kept + num_new, 0
     if index and seen.keys() - known.keys():
         _keep(index, seen)
     return good, bad

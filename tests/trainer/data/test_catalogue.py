@@ -1,4 +1,5 @@
 import os
+from itertools import pairwise
 
 import pytest
 from PIL import Image
@@ -148,6 +149,18 @@ class TestIndex:
         self.look(folder, index)
         ((clip,),) = self.look(folder, index).buckets.values()
         assert clip.seen.timeline == Timeline.of([0, 40, 60, 200, 210, 300, 333, 366, 400], 1000)
+
+    def test_a_long_index_is_written_less_often(self, tmp_path, monkeypatch):
+        """Each write is of all of it: at even distances the time would grow with the square of the clips."""
+        written, whole = [], made_up("a")
+        monkeypatch.setattr(look, "_KEPT_EVERY", 2)
+        monkeypatch.setattr(look, "_look", lambda clip, known: whole.seen)
+        monkeypatch.setattr(look, "write_index", lambda path, index: written.append(len(index)))
+        look.look_into([made_up(f"{number}") for number in range(201)], tmp_path / "index.json")
+        *written, last = written
+        assert written[:3] == [2, 4, 6]
+        assert all(after - before >= before // 10 for before, after in pairwise(written))
+        assert last == 201
 
     def test_an_index_that_cannot_be_written_is_told(self, tmp_path):
         (tmp_path / "file").write_text("")
