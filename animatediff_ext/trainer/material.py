@@ -31,7 +31,8 @@ class Material:
 
     def report(self) -> str:
         """What is used and what is not, in a sentence or two."""
-        held_out = f" {len(self.held_out)} of them held out for validation." if self.held_out else ""
+        num_held_out = self.catalogue.num_clips - self.plan.catalogue.num_clips  # a video may be several of them
+        held_out = f" {num_held_out} of them held out for validation." if num_held_out else ""
         return self.catalogue.report() + held_out
 
     def steps(

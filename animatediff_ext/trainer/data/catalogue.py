@@ -46,21 +46,25 @@ class Catalogue:
             parts.append(f"{len(self.bad)} cannot be read: {sentence(self.bad, at_most=_NAMED_AT_MOST)}")
         return "; ".join(parts) + "."
 
-    def hold_out(self, num_clips: int, seed: int) -> tuple[Catalogue, list[Take]]:
-        """A catalogue without ``num_clips`` of the clips, and one take of each of these: its middle, not mirrored.
+    def hold_out(self, num_videos: int, seed: int) -> tuple[Catalogue, list[Take]]:
+        """A catalogue without ``num_videos`` of the videos, and one take of each of these: its middle, not mirrored.
 
+        A video with several captions is several clips: none of them is left to train on, and the first one is taken.
         Which ones depends on their names: as clips are added, those held out stay so, unless a new one takes a place.
         Raises `TrainError` if no clip would be left.
         """
-        placed = [(bucket, clip) for bucket, clips in self.buckets.items() for clip in clips]
-        if num_clips and num_clips >= len(placed):
+        firsts: dict[tuple, tuple[Bucket, Clip]] = {}
+        for bucket, clips in self.buckets.items():
+            for clip in clips:
+                firsts.setdefault(clip.identity(), (bucket, clip))
+        if num_videos and num_videos >= len(firsts):
             raise TrainError(
-                f"validate.clips is {num_clips}, but there are only {_count(len(placed), 'clip')}: "
+                f"validate.clips is {num_videos}, but there are only {_count(len(firsts), 'different clip')}: "
                 "give a smaller number, so that some are left to train on, or 0."
             )
-        drawn = sorted(placed, key=lambda entry: _lot(seed, entry[1].name))[:num_clips]
-        held = {id(clip) for _, clip in drawn}
-        left = {bucket: tuple(clip for clip in clips if id(clip) not in held) for bucket, clips in self.buckets.items()}
+        drawn = sorted(firsts.values(), key=lambda entry: _lot(seed, entry[1].name))[:num_videos]
+        held = {clip.identity() for _, clip in drawn}
+        left = {b: tuple(clip for clip in clips if clip.identity() not in held) for b, clips in self.buckets.items()}
         rest = replace(self, buckets={bucket: clips for bucket, clips in left.items() if clips})
         return rest, [self._middle(clip, bucket, index) for index, (bucket, clip) in enumerate(drawn)]
 

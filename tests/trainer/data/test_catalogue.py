@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -179,6 +180,20 @@ class TestHoldOut:
         assert len(kept) == 15
         assert not kept & {take.clip.name for take in held}
 
+    def test_a_video_with_several_captions_is_held_out_with_all_of_them(self):
+        videos = [made_up(f"{index}.mp4", caption="one") for index in range(20)]
+        clips = [replace(video, caption=caption) for video in videos for caption in ("one", "two", "three")]
+        rest, held = sort_in(clips, ["64x64x4"], stride=2).hold_out(5, seed=0)
+        assert len({take.clip.path for take in held}) == len(held) == 5
+        assert {take.clip.caption for take in held} == {"one"}
+        assert rest.num_clips == 45
+        assert not {clip.path for of in rest.buckets.values() for clip in of} & {take.clip.path for take in held}
+
+    def test_clips_of_one_tar_are_different_videos(self):
+        clips = [replace(made_up(f"{index}.mp4"), path="/a.tar", place=(index, 1)) for index in range(6)]
+        rest, held = sort_in(clips, ["64x64x4"], stride=2).hold_out(2, seed=0)
+        assert (rest.num_clips, len(held)) == (4, 2)
+
     def test_held_out_takes_are_the_middles_and_not_mirrored(self):
         _, held = self.catalogue(20).hold_out(5, seed=0)
         assert {(take.frames, take.flip) for take in held} == {((16, 18, 20, 22), False)}
@@ -199,5 +214,5 @@ class TestHoldOut:
         assert whole.hold_out(0, seed=0) == (whole, [])
 
     def test_something_must_be_left(self):
-        with pytest.raises(TrainError, match=r"validate\.clips is 3, but there are only 3 clips"):
+        with pytest.raises(TrainError, match=r"validate\.clips is 3, but there are only 3 different clips"):
             self.catalogue(3).hold_out(3, seed=0)
