@@ -132,30 +132,36 @@ class Run:
         self._progress.close()
 
     def _train(self) -> str:
-        """Returns who stopped it before the last step, empty if nobody."""
+        """Returns who stopped it before the last step, empty if nobody. Raises `TrainError` where reading fails."""
         trainer, num_steps = self._trainer, self._config.run.steps
         deadline, first = Deadline(self._config.run.minutes), trainer.step
         self._progress.start(trainer.step)
         steps = self._material.steps(self._config, self._group, trainer.stage.spatial.vae_fingerprint, trainer.step)
         while trainer.step < num_steps:
             with self._progress.clock.waiting():
-                parts = self._next(steps)
+                parts, problem = self._next(steps)
             out_of_time = deadline and trainer.step > first  # a run that is gone on with again and again gets somewhere
-            stopped_by = self._group.first([self._stop.reason, "run.minutes" if out_of_time else ""])
+            stopped_by = self._group.first([self._stop.reason, "run.minutes" if out_of_time else "", problem])
             if stopped_by:
                 self._save()
+                if stopped_by == self._group.first([problem]):
+                    raise self._group.said_once(TrainError(f"{stopped_by} {self._saved_so_far()}".strip()))
                 return stopped_by
             self._after_step(trainer.train_step(parts))
         return ""
 
-    def _next(self, steps: Iterator[list[list[Example]]]) -> list[list[Example]]:
-        """What the next step is made of; nothing, where a scheduler's SIGTERM has ended the readers as well."""
+    def _next(self, steps: Iterator[list[list[Example]]]) -> tuple[list[list[Example]], str]:
+        """What the next step is made of, or why there is nothing: not said here, where other processes go on and would
+        wait for this one. A scheduler's SIGTERM ends the readers as well, which is no problem.
+        """
         try:
-            return next(steps)
-        except TrainError:
-            if not self._stop:
-                raise
-            return []
+            return next(steps), ""
+        except TrainError as error:
+            return [], "" if self._stop else str(error)
+
+    def _saved_so_far(self) -> str:
+        step = self._trainer.step
+        return f"The run was saved after step {step}, and goes on with --resume auto." if step else ""
 
     def _after_step(self, done: StepDone) -> None:
         """What is saved comes first: nothing that fails after it costs a step."""
@@ -190,7 +196,7 @@ class Run:
         names = ", ".join(list(bad)[:10])
         return (
             f"{len(bad)} clips cannot be read, and sample.max_bad is {limit}: {names}. Mend or remove them, or raise "
-            f"sample.max_bad; the run was saved after step {self._trainer.step}, and goes on with --resume auto."
+            f"sample.max_bad. {self._saved_so_far()}"
         )
 
     def _save(self) -> None:

@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 from animatediff_ext.__main__ import main
 from animatediff_ext.trainer import loop, processes
 from animatediff_ext.trainer import run as run_module
+from animatediff_ext.trainer.data import dataset
 from animatediff_ext.trainer.error import TrainError
+from animatediff_ext.trainer.state import states_folder, states_in
 from tests import command_line
 from tests.trainer.drawn import write_clips
 
@@ -124,6 +126,29 @@ def without_base(words: list[str]) -> int:
 
     if os.environ["RANK"] == "1":
         run_module.load_base = load_base
+    return main(words)
+
+
+def test_what_stops_the_reading_in_one_process_stops_all_after_a_save(runs):
+    words = runs.words(run__steps=4)
+    with command_line.Command("train", "motion", *words, processes=2, called=f"{__name__}:without_clips") as both:
+        assert both.wait(100) == 1
+        assert both.error.count("animatediff_ext: ") == 1
+        assert "The disk is gone. The run was saved after step 1, and" in both.error
+    assert [path.name for path in states_in(states_folder(runs.folder / "run"))] == ["step-00000001.state"]
+
+
+def without_clips(words: list[str]) -> int:
+    """The command, but for the clips, which the second process cannot read any more after a step."""
+    real = dataset.ClipDataset.__getitem__
+
+    def getitem(self, number):
+        if number:
+            raise TrainError("The disk is gone.")
+        return real(self, number)
+
+    if os.environ["RANK"] == "1":
+        dataset.ClipDataset.__getitem__ = getitem
     return main(words)
 
 

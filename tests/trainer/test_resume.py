@@ -19,6 +19,7 @@ from animatediff_ext.inject import injected
 from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.trainer import run as run_module
 from animatediff_ext.trainer.config_file import flat_values
+from animatediff_ext.trainer.data import ClipDataset
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.run import train
 from animatediff_ext.trainer.state import load_state, save_state, set_aside, states_folder, states_in
@@ -375,6 +376,20 @@ def test_nan_stops_the_run_and_leaves_the_last_good_state(runs, monkeypatch):
     trained = load_state(newest)["trained"]
     assert newest.name == "step-00000002.state"
     assert all(tensor.isfinite().all() for tensor in trained.values())
+
+
+def test_a_run_whose_clips_cannot_be_read_any_more_is_saved_first(runs, monkeypatch):
+    real = ClipDataset.__getitem__
+
+    def getitem(self, number):
+        if number == 2:
+            raise TrainError("The disk is gone.")
+        return real(self, number)
+
+    monkeypatch.setattr(ClipDataset, "__getitem__", getitem)
+    with pytest.raises(TrainError, match=r"^The disk is gone\. The run was saved after step 2, and goes on with"):
+        train("motion", runs.config("motion", checkpoint__every=0))
+    assert [path.name for path in states_in(states_folder(runs.folder / "run"))] == ["step-00000002.state"]
 
 
 def test_out_of_memory_says_which_settings_to_lower(runs, monkeypatch):
