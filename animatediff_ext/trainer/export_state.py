@@ -13,7 +13,7 @@ from animatediff_ext.trainer.config_file import config_of
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.export import export
 from animatediff_ext.trainer.stages import STAGES
-from animatediff_ext.trainer.state import PROCESSES, load_state
+from animatediff_ext.trainer.state import FACTS, load_state
 
 
 def export_state(path: Path, *, folder: Path | None = None, dtype: str | None = None) -> list[Path]:
@@ -22,8 +22,8 @@ def export_state(path: Path, *, folder: Path | None = None, dtype: str | None = 
     Raises `TrainError` where the base model is not the one of the run.
     """
     state = load_state(path)
-    facts = {name: value for name, value in state["config"].items() if name != PROCESSES}
-    config = replace(config_of(facts), adapter=Adapter())  # it is in place in training only
+    options = {name: value for name, value in state["config"].items() if name not in FACTS}
+    config = replace(config_of(options), adapter=Adapter())  # it is in place in training only
     if dtype:
         config = replace(config, export=replace(config.export, dtype=dtype))
     stage = STAGES[state["stage"]](load_base(config.base, torch.device("cpu"), torch.float32), config)

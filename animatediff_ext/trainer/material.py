@@ -28,6 +28,8 @@ class Material:
     catalogue: Catalogue
     held_out: list[Take]
     cache: TensorCache
+    digest: str
+    """Of the clips that are trained on."""
 
     def report(self) -> str:
         """What is used and what is not, in a sentence or two."""
@@ -80,6 +82,7 @@ def gather(config: Config, world: int, *, stills: bool) -> Material:
         catalogue=catalogue,
         held_out=held_out,
         cache=TensorCache(config.cache.folder, config.cache.dtype),
+        digest=training.digest(),
     )
 
 

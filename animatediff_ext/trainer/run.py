@@ -25,6 +25,7 @@ from animatediff_ext.trainer.processes import Processes, processes
 from animatediff_ext.trainer.progress import Progress
 from animatediff_ext.trainer.stages import STAGES, Stage
 from animatediff_ext.trainer.state import (
+    CLIPS,
     PROCESSES,
     State,
     load_state,
@@ -213,7 +214,7 @@ class Run:
 
     def _facts(self) -> dict[str, Any]:
         """The options, and what else decides a run's order."""
-        return flat_values(self._config) | {PROCESSES: self._group.world}
+        return flat_values(self._config) | {PROCESSES: self._group.world, CLIPS: self._material.digest}
 
     def _export(self) -> list[Path]:
         with self._trainer.as_exported():
@@ -235,11 +236,15 @@ def _state(stage: str, config: Config, path: Path | None) -> State | None:
 
 
 def _differences(now: dict[str, Any], state: State) -> str:
-    """Which options are not as they were: the user may want it so, and may not."""
-    before = state["config"]
+    """What is not as it was: the user may want it so, and may not."""
+    before = {CLIPS: now[CLIPS]} | state["config"]  # earlier versions noted nothing of the clips
     names = [*now, *(name for name in before if name not in now)]
-    changed = [f"{name} was {before.get(name, 'not there')}" for name in names if before.get(name) != now.get(name)]
-    return f" Other options than before: {', '.join(changed)}." if changed else ""
+    changed = [_difference(name, before) for name in names if before.get(name) != now.get(name)]
+    return f" Not as before: {', '.join(changed)}." if changed else ""
+
+
+def _difference(name: str, before: dict[str, Any]) -> str:
+    return "the clips were others" if name == CLIPS else f"{name} was {before.get(name, 'not there')}"
 
 
 def _warnings(config: Config) -> list[str]:

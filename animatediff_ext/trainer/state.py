@@ -20,8 +20,8 @@ from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.whole_file import whole_file
 
 FORMAT = 1
-PROCESSES = "processes"
-"""Among the options in a state: how many processes made it."""
+PROCESSES, CLIPS = FACTS = ("processes", "clips")
+"""Among the options in a state, and no options: how many processes made it, and a digest of what it was trained on."""
 _NAME = re.compile(r"step-(\d+)\.state")
 
 State = dict[str, Any]

@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import time
 import weakref
@@ -21,8 +22,9 @@ from animatediff_ext.trainer import run as run_module
 from animatediff_ext.trainer.config_file import flat_values
 from animatediff_ext.trainer.data import ClipDataset
 from animatediff_ext.trainer.error import TrainError
-from animatediff_ext.trainer.run import train
-from animatediff_ext.trainer.state import load_state, save_state, set_aside, states_folder, states_in
+from animatediff_ext.trainer.export_state import export_state
+from animatediff_ext.trainer.run import _differences, train
+from animatediff_ext.trainer.state import CLIPS, PROCESSES, load_state, save_state, set_aside, states_folder, states_in
 from tests import command_line
 from tests.models.golden import relative_error
 from tests.trainer.comparing import assert_same, prediction, state_of
@@ -329,6 +331,23 @@ def test_options_that_changed_are_named_when_a_run_goes_on(runs, capsys):
     train("motion", runs.config("motion", run__steps=2))
     train("motion", runs.config("motion", run__steps=3, optim__lr=1e-5), resume="auto")
     assert "run.steps was 2, optim.lr was 0.0001" in capsys.readouterr().err
+
+
+def test_other_clips_than_before_are_named_when_a_run_goes_on(runs, clips, capsys):
+    copy = Path(shutil.copytree(clips, runs.folder / "elsewhere" / clips.name))
+    train("motion", runs.config("motion", run__steps=1))
+    train("motion", runs.config("motion", run__steps=2, data__path=copy), resume="auto")
+    assert "clips were others" not in capsys.readouterr().err
+    next(copy.glob("*.txt")).write_text("another caption")
+    train("motion", runs.config("motion", run__steps=3, data__path=copy), resume="auto")
+    assert "Not as before: run.steps was 2, the clips were others." in capsys.readouterr().err
+    assert export_state(states_in(states_folder(runs.folder / "run"))[-1])
+
+
+def test_a_state_that_says_nothing_of_its_clips_raises_no_alarm():
+    now = {"run.steps": 2, PROCESSES: 1, CLIPS: "a digest"}
+    assert _differences(now, {"config": {"run.steps": 2, PROCESSES: 1}}) == ""
+    assert "the clips were others" in _differences(now, {"config": now | {CLIPS: "another"}})
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,14 @@ class Catalogue:
     def num_clips(self) -> int:
         return sum(map(len, self.buckets.values()))
 
+    def digest(self) -> str:
+        """Another one for other clips, captions or repeats, or another order of them; the same in another place."""
+        made = hashlib.blake2b(digest_size=16)
+        for bucket, clips in self.buckets.items():
+            for clip in clips:
+                made.update(repr((str(bucket), clip.name, clip.place, clip.caption, clip.repeats)).encode())
+        return made.hexdigest()
+
     def report(self) -> str:
         """What is used and what is not, in a sentence."""
         sizes = ", ".join(f"{bucket}: {len(clips)}" for bucket, clips in self.buckets.items())

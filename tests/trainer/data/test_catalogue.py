@@ -169,6 +169,22 @@ class TestIndex:
             self.look(write_folder(tmp_path / "clips", 1), tmp_path / "file" / "index.json")
 
 
+class TestDigest:
+    def test_it_is_another_for_other_clips_captions_repeats_or_order(self):
+        clips = [made_up(f"{index}.mp4") for index in range(3)]
+        others = [
+            clips[:2],
+            clips[::-1],
+            [*clips[:2], replace(clips[2], caption="another")],
+            [*clips[:2], replace(clips[2], repeats=2)],
+            [*clips[:2], replace(clips[2], place=(512, 10))],
+        ]
+        digests = {sort_in(some, ["64x64x4"], stride=2).digest() for some in (clips, *others)}
+        assert len(digests) == 6
+        moved = [replace(clip, path=f"/elsewhere/{clip.name}") for clip in clips]
+        assert sort_in(moved, ["64x64x4"], stride=2).digest() in digests
+
+
 class TestHoldOut:
     def catalogue(self, num_clips: int) -> Catalogue:
         return sort_in([made_up(f"{index}.mp4") for index in range(num_clips)], ["64x64x4"], stride=2)
