@@ -93,9 +93,11 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from animatediff_ext.trainer.processes import ended_at_once
     from animatediff_ext.trainer.run import train
 
-    files = train(arguments.stage, _config(arguments), resume=arguments.resume)
+    with ended_at_once(_said):
+        files = train(arguments.stage, _config(arguments), resume=arguments.resume)
     _print_files(files)
     return 0
 
@@ -127,19 +129,25 @@ def _saying_problems(run: Callable[[argparse.Namespace], int]) -> Callable[[argp
     def command(arguments: argparse.Namespace) -> int:
         try:
             return run(arguments)
-        except KeyboardInterrupt:
-            return INTERRUPTED
-        except ModuleNotFoundError:  # said by the command line, for all commands alike
-            raise
-        except Exception as error:
-            problems = _problems()
-            if isinstance(error, problems.SAID_ELSEWHERE):
-                return FAILED
-            if not isinstance(error, problems.OF_THE_USER):
+        except (Exception, KeyboardInterrupt) as error:
+            status = _said(error)
+            if status is None:
                 raise
-            return _say(str(error))
+            return status
 
     return command
+
+
+def _said(error: BaseException) -> int | None:
+    """Say what is wrong; the exit status, or None where it was not said, being no problem of the user."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, ModuleNotFoundError):  # said by the command line, for all commands alike
+        return None
+    problems = _problems()
+    if isinstance(error, problems.SAID_ELSEWHERE):
+        return FAILED
+    return _say(str(error)) if isinstance(error, problems.OF_THE_USER) else None
 
 
 def _say(sentence: str) -> int:

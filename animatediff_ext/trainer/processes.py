@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
+from animatediff_ext.complain import FAILED
 from animatediff_ext.standalone.processes import this_process
 from animatediff_ext.trainer.error import TrainError
 
@@ -34,6 +36,8 @@ class Processes:
     rank: int = 0
     world: int = 1
     device: torch.device = torch.device("cpu")
+    _of_all: list[Exception] = field(default_factory=list, repr=False, compare=False)
+    """Errors that every process raises."""
 
     @property
     def is_main(self) -> bool:
@@ -41,7 +45,13 @@ class Processes:
 
     def said_once(self, error: Exception) -> Exception:
         """For an error that every process raises at the same place: the main one says it, the others end silently."""
-        return error if self.is_main else SaidByMainError()
+        mine = error if self.is_main else SaidByMainError()
+        self._of_all.append(mine)
+        return mine
+
+    def is_of_all(self, error: BaseException | None) -> bool:
+        """Whether every process raises it, or what it was made of."""
+        return error is not None and (error in self._of_all or self.is_of_all(error.__cause__))
 
     def barrier(self) -> None:
         """Wait until every process is here."""
@@ -126,6 +136,9 @@ def _made(make: Callable[[], T]) -> T | Exception:
 def processes() -> Iterator[Processes]:
     """Join the others, if a launcher started several; part with them in the end.
 
+    Under NCCL a process with an error of its own does not part with them: that would wait for what they compute, and
+    they wait for this process. It has to end, which is what `ended_at_once` is for.
+
     Raises `TrainError`, or `SettingsError` where the launcher set what cannot be.
     """
     place = this_process()
@@ -134,13 +147,41 @@ def processes() -> Iterator[Processes]:
         yield Processes(device=device)
         return
     _join(device)
-    if dist.get_backend() == "gloo":
+    backend = dist.get_backend()
+    if backend == "gloo":
         _KEPT.append(dist.group.WORLD)
+    group = Processes(rank=place.rank, world=place.world, device=device)
     try:
-        yield Processes(rank=place.rank, world=place.world, device=device)
-    finally:
-        with suppress(RuntimeError):  # where others are gone already
-            dist.destroy_process_group()
+        yield group
+    except BaseException as error:
+        if backend == "gloo" or group.is_of_all(error):
+            _part()
+        raise
+    _part()
+
+
+def _part() -> None:
+    with suppress(RuntimeError):  # where others are gone already
+        dist.destroy_process_group()
+
+
+@contextmanager
+def ended_at_once(said: Callable[[BaseException], int | None]) -> Iterator[None]:
+    """End this process where an error has left it joined to others: the launcher sees it, and ends them.
+
+    ``said`` tells the user, and returns the exit status; None where nobody but a traceback can tell.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not dist.is_initialized():
+            raise
+        status = said(error)
+        if status is None:
+            traceback.print_exception(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(FAILED if status is None else status)  # an orderly end would wait for the GPU, and so for the others
 
 
 def own_device(local_rank: int = 0) -> torch.device:

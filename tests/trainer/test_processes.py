@@ -3,12 +3,14 @@
 import json
 import os
 import socket
+import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from animatediff_ext.__main__ import main
+from animatediff_ext.standalone.processes import Process
 from animatediff_ext.trainer import loop, processes
 from animatediff_ext.trainer import run as run_module
 from animatediff_ext.trainer.data import dataset
@@ -149,6 +151,95 @@ def without_clips(words: list[str]) -> int:
 
     if os.environ["RANK"] == "1":
         dataset.ClipDataset.__getitem__ = getitem
+    return main(words)
+
+
+@pytest.fixture
+def parted(monkeypatch):
+    """This process as the second of two under NCCL, and a list that grows when it parts with the other."""
+    calls = []
+    monkeypatch.setattr(processes, "this_process", lambda: Process(rank=1, world=2))
+    monkeypatch.setattr(processes, "own_device", lambda _rank: torch.device("cpu"))
+    monkeypatch.setattr(processes, "_join", lambda _device: None)
+    monkeypatch.setattr(processes.dist, "get_backend", lambda: "nccl")
+    monkeypatch.setattr(processes.dist, "destroy_process_group", lambda: calls.append("parted"))
+    return calls
+
+
+@pytest.mark.parametrize("error", [TrainError("of this process"), ValueError(), KeyboardInterrupt()])
+def test_under_nccl_a_process_with_an_error_of_its_own_does_not_wait_for_the_others(parted, error):
+    with pytest.raises(type(error)), processes.processes():
+        raise error
+    assert parted == []
+
+
+def raised_by_all(wrapped: bool) -> None:
+    with processes.processes() as group:
+        try:
+            raise group.said_once(ValueError())
+        except processes.SaidByMainError as error:
+            if not wrapped:
+                raise
+            raise TrainError("in other words") from error
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_under_nccl_processes_with_an_error_of_all_part(parted, wrapped):
+    with pytest.raises((processes.SaidByMainError, TrainError)):
+        raised_by_all(wrapped)
+    assert parted == ["parted"]
+
+
+def test_processes_part_at_a_normal_end(parted):
+    with processes.processes():
+        pass
+    assert parted == ["parted"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "words"),
+    [
+        (TrainError("The disk is gone."), 1, "animatediff_ext: process 1: The disk is gone."),
+        (ValueError("a mistake of ours"), 1, "ValueError: a mistake of ours"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_a_process_that_is_still_joined_says_why_and_ends(monkeypatch, capsys, raised, status, words):
+    class Ended(BaseException):
+        pass
+
+    def ends(number):
+        assert words in capsys.readouterr().err
+        raise Ended(number)
+
+    def train(*_arguments, **_options):
+        raise raised
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(run_module, "train", train)
+    monkeypatch.setattr(processes.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(processes.os, "_exit", ends)
+    with pytest.raises(Ended, match=str(status)):
+        main(["train", "motion"])
+
+
+def test_where_one_process_fails_alone_under_nccl_it_ends_with_what_it_says(runs):
+    """Gloo stands in for NCCL, with a parting that never ends."""
+    with command_line.Command("train", "motion", *runs.words(), processes=2, called=f"{__name__}:alone") as both:
+        assert both.wait(100) == 1
+        assert "animatediff_ext: process 1: It is too hot here." in both.error
+
+
+def alone(words: list[str]) -> int:
+    """The command, but for the second process, which has an error that the first one does not know of."""
+
+    def too_hot():
+        raise TrainError("It is too hot here.")
+
+    if os.environ["RANK"] == "1":
+        processes.dist.get_backend = lambda *_: "nccl"
+        processes.dist.destroy_process_group = lambda: time.sleep(1000)
+        run_module.stop_on_signals = too_hot
     return main(words)
 
 
