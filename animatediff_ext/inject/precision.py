@@ -11,9 +11,10 @@ def own_precision(device_type: str, weights: torch.dtype) -> AbstractContextMana
     """Within, modules with ``weights`` of half precision compute in it throughout.
 
     The WebUI samples under autocast, which takes norms in float32: casts to and fro, and copies of twice the size. A
-    trainer has its weights in float32 and leaves the rest to autocast; there nothing changes.
+    trainer has its weights in float32 and leaves the rest to autocast; there nothing changes. Nor does it where
+    gradients are wanted: a LoRA that is trained beside a module in half precision has its weights in float32, too.
     """
-    if weights in (torch.float16, torch.bfloat16) and _is_autocast(device_type):
+    if weights in (torch.float16, torch.bfloat16) and _is_autocast(device_type) and not torch.is_grad_enabled():
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
 
