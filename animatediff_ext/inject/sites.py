@@ -43,7 +43,10 @@ def sites_of(unet: nn.Module) -> list[Site]:
 
 def misfit(unet: nn.Module, config: MotionConfig) -> str | None:
     """Why this motion module cannot go into this UNet, in one sentence; None if it can."""
-    there = {site.name: site.channels for site in sites_of(unet)}
+    try:
+        there = {site.name: site.channels for site in sites_of(unet)}
+    except MisfitError as problem:
+        return str(problem)
     wanted = config.sites()
     optional = {name for name in there if name.startswith("mid_block.")} - set(wanted)
     there = {name: channels for name, channels in there.items() if name not in optional}

@@ -35,7 +35,14 @@ def loaded_model():
 
 
 def unet_of(sd_model) -> torch.nn.Module:
-    return sd_model.model.diffusion_model
+    """Raises `AnimateDiffError` where a checkpoint is no model of the WebUI's, as in its forks."""
+    try:
+        return sd_model.model.diffusion_model
+    except AttributeError as problem:
+        raise AnimateDiffError(
+            f"The loaded checkpoint ({type(sd_model).__name__}) has no UNet where WebUI 1.10 keeps it: "
+            "load a Stable Diffusion 1.5 or SDXL checkpoint in that WebUI."
+        ) from problem
 
 
 def rival() -> str | None:

@@ -30,16 +30,17 @@ def _entry(name: str, *, with_hash: bool) -> dict[str, Any]:
     try:
         path = models.find(name)
         known, digest = describe(path), models.short_hash(name, path, read=with_hash)
+        model = host.loaded_model()
+        fits = not misfit(host.unet_of(model), known.config) if model and known.is_motion_module else None
     except (AnimateDiffError, *EXPECTED, OSError) as problem:
         return {"name": name, "problem": without_folders(str(problem))}
     common = {"name": name, "kind": known.kind, "title": known.title, "hash": digest, "size_bytes": known.size_bytes}
     if not known.is_motion_module:
         return common | {"problem": f"This is {known.title}. {known.fits}"}
-    model = host.loaded_model()
     return common | {
         "family": known.family,
         "fits": known.base,
-        "fits_loaded_checkpoint": not misfit(host.unet_of(model), known.config) if model else None,
+        "fits_loaded_checkpoint": fits,
         "max_context": known.num_positions,
         "sampler_hint": known.sampler_hint,
         "problem": None,

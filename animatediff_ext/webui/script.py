@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gradio as gr
-from modules import script_callbacks, scripts
+from modules import errors, script_callbacks, scripts
 
 from animatediff_ext.webui import (
     aside,
@@ -32,10 +32,11 @@ class AnimateDiffScript(scripts.Script):
     def __init__(self):
         super().__init__()
         self._prompts: dict[str, gr.Textbox] = {}
-        self._twin = host.twin()
+        twin = host.twin()
+        self._aside = aside.beside(twin) if twin else None
 
     def title(self):
-        return aside.title(self._twin) if self._twin else "AnimateDiff"
+        return self._aside.title if self._aside else "AnimateDiff"
 
     def show(self, is_img2img):
         return scripts.AlwaysVisible
@@ -46,15 +47,20 @@ class AnimateDiffScript(scripts.Script):
             self._prompts[kwargs["elem_id"]] = component
 
     def ui(self, is_img2img):
-        if self._twin:
-            return aside.notice(self._twin)
-        accordion = Accordion(is_img2img, [self._prompts[name] for name in PROMPTS if name in self._prompts])
+        if self._aside:
+            return self._aside.show()
+        try:
+            accordion = Accordion(is_img2img, [self._prompts[name] for name in PROMPTS if name in self._prompts])
+        except Exception as problem:  # with --api it would end the WebUI, which asks for fields again to read defaults
+            errors.report("AnimateDiff's fields could not be made", exc_info=True)
+            self._aside = aside.without_fields(problem)
+            return self._aside.show()
         self.infotext_fields = accordion.paste_fields
         self.paste_field_names = [name for _, name in accordion.paste_fields]
         return accordion.components
 
     def before_process(self, p, *args):
-        if not self._twin:  # with no fields of ours, these are the arguments of all scripts
+        if not self._aside:  # with no fields of ours, these are the arguments of all scripts
             generation.begin(p, args, rescue=output.rescue)
 
     def process(self, p, *args):

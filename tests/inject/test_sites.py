@@ -46,6 +46,7 @@ def test_a_module_for_another_layout_is_refused_with_a_sentence():
 def test_a_network_that_is_no_unet_is_refused():
     with pytest.raises(MisfitError, match="Linear"):
         sites_of(nn.Linear(1, 1))
+    assert "not a UNet" in misfit(nn.Linear(1, 1), motion_config("v3"))
 
 
 @pytest.mark.parametrize("family", ["v1", "v2", "v3", "sdxl-beta"])

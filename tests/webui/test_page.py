@@ -4,9 +4,11 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+from torch import nn
 
 from animatediff_ext.params import SETTINGS, from_api, to_api
 from tests.webui.browser import needs_chromium
@@ -153,6 +155,34 @@ def test_an_empty_folder_is_said_in_the_page(host, tmp_path):
     blocks = page(host)
     texts = " ".join(str(block.value) for block in blocks.blocks.values() if isinstance(block, (gr.HTML, gr.Markdown)))
     assert f"animatediff-problem'>⚠ No motion module in {tmp_path}" in texts
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "words"),
+    [
+        (SimpleNamespace(model=SimpleNamespace(diffusion_model=nn.Linear(1, 1))), "not a UNet"),  # SD3's MMDiT
+        (SimpleNamespace(forge_objects=None), "no UNet where WebUI 1.10 keeps it"),
+    ],
+)
+def test_the_page_is_there_whatever_checkpoint_is_loaded(host, monkeypatch, checkpoint, words):
+    monkeypatch.setattr(host.sd_models.model_data, "sd_model", checkpoint)
+    blocks = page(host)
+    (status,) = by_id(blocks)["txt2img-ad-status"]
+    assert words in status.value
+    assert all(not entry.get("fits_loaded_checkpoint") for entry in host.webui("module_list").listed(with_hash=False))
+
+
+def test_fields_that_cannot_be_made_do_not_end_the_webui(host, monkeypatch):
+    """With --api nothing catches what `ui` raises; requests are not taken for stills then."""
+    monkeypatch.setattr(host.webui("script"), "Accordion", lambda *_args: 1 / 0)
+    with gr.Blocks() as blocks:
+        assert host.script.ui(False) is None
+    words = " ".join(str(block.value) for block in blocks.blocks.values() if isinstance(block, gr.Markdown))
+    assert "could not be made** (ZeroDivisionError: division by zero)" in words
+    assert host.errors.reports, "the console has the whole of it"
+    assert host.script.title().lower() != "animatediff", "the API refuses a request that names a script it has not"
+    assert host.run(host.p({})).images, "its arguments are nobody's"
+    host.errors.reports.clear()
 
 
 @pytest.fixture
