@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from modules import errors
 from modules.processing import StableDiffusionProcessingImg2Img
@@ -91,7 +91,7 @@ class Guidance:
                 _set(unit, animatediff_batch=False, batch_images=None)
                 if not (_mode(unit) == "MERGE" and isinstance(unit.image, (list, tuple))):
                     _use_simple_mode(unit)
-            elif getattr(unit, "batch_images", None):
+            elif _has_folder(unit):
                 limit = animation.num_frames or None
                 self._pictures[number] = pictures_of_batch(unit.batch_images, self._stage, name, limit=limit)
             else:
@@ -241,7 +241,7 @@ def _is_masked(p) -> bool:
 def _has_picture(unit) -> bool:
     if getattr(unit, "ipadapter_input", None) is not None:
         return True
-    if getattr(unit, "is_ui", False) and _mode(unit) == "BATCH":  # a picture in another tab of the page is not meant
+    if not _is_meant(unit, "picture"):
         return False
     image = unit.image
     if isinstance(image, dict):
@@ -249,6 +249,16 @@ def _has_picture(unit) -> bool:
     if isinstance(image, (str, list, tuple)):
         return bool(image)
     return image is not None
+
+
+def _has_folder(unit) -> bool:
+    return bool(getattr(unit, "batch_images", None)) and _is_meant(unit, "folder")
+
+
+def _is_meant(unit, what: Literal["picture", "folder"]) -> bool:
+    """The page sends what is in all of its tabs, and the folder of img2img's Batch where its own is empty: the chosen
+    tab counts. A program says what it means."""
+    return not getattr(unit, "is_ui", False) or (_mode(unit) == "BATCH") == (what == "folder")
 
 
 def _texts(image: Any) -> Iterator[str]:

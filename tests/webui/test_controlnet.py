@@ -249,6 +249,15 @@ def test_in_the_page_the_chosen_tab_counts(cn, frames):
     assert vars(unit) == before, "the page keeps this object"
 
 
+def test_in_the_page_a_folder_of_another_tab_guides_nothing(cn, frames, tmp_path):
+    """ControlNet's page sends one in every mode: what was typed in *Batch* once, or in img2img's own tab Batch."""
+    forgotten = folder_of(tmp_path / "forgotten", [11 - number for number in range(12)])
+    unit = cn.extension.ControlNetUnit(is_ui=True, enabled=True, batch_images=forgotten)
+    cn.generate({"video_path": frames}, unit, api=False)
+    check_every_row(cn, 4, ["canny"])
+    assert "unit 0 is enabled but has no picture" in cn.sentence({}, unit, api=False)
+
+
 def test_units_may_have_folders_of_their_own(cn, frames, tmp_path):
     other = folder_of(tmp_path / "other", [11 - number for number in range(12)])
     cn.generate({"video_path": frames}, {"enabled": True, "batch_images": other}, {"enabled": True, "model": "t2i"})
