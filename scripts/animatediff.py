@@ -1,3 +1,3 @@
-from animatediff_ext.webui.script import AnimateDiffScript, register  # noqa: F401
+from animatediff_ext.webui.door import AnimateDiffScript, register  # noqa: F401
 
 register()

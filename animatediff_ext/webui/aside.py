@@ -28,6 +28,13 @@ class Aside:
             gr.Markdown(self.text)
 
 
+TOO_OLD = Aside(
+    "it needs WebUI 1.10",
+    "**AnimateDiff needs WebUI 1.10 or a newer one, and this one is older.** Update it (`git pull` in its folder, then "
+    "start it again).",
+)
+
+
 def beside(twin: str) -> Aside:
     return Aside(
         f"{twin} is enabled",

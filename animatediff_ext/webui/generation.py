@@ -122,7 +122,6 @@ def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generatio
             "again."
         )
         return None
-    host.check_hooks()
     if host.rival():
         raise AnimateDiffError(
             f"The extension {host.rival()} is installed as well, and only one of the two can animate: "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, extensions, processing, scripts, sd_models, sd_samplers, sd_unet, shared
+from modules import devices, extensions, processing, sd_models, sd_samplers, sd_unet, shared
 from modules.sd_samplers_common import InterruptedException
 
 from animatediff_ext.animate import Session
@@ -59,12 +59,6 @@ def _others() -> set[str]:
     return {
         Path(extension.path).name for extension in extensions.active() if Path(extension.path).resolve() != EXTENSION
     }
-
-
-def check_hooks() -> None:
-    """Raises `AnimateDiffError` where the WebUI does not show scripts the frames as they are in the end."""
-    if not hasattr(scripts.Script, "postprocess_image_after_composite"):
-        raise AnimateDiffError("AnimateDiff needs WebUI 1.10 or a newer one, and this one is older: update it.")
 
 
 def check_unet_is_ours_to_use() -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import gradio as gr
 import pytest
 
 from tests.command_line import python
@@ -48,6 +49,21 @@ def test_the_door_registers_the_script_and_its_callbacks():
     runpy.run_path(str(ROOT / "scripts" / "animatediff.py"))
     assert all(len(found) == len(set(found)) > 0 for found in callbacks.callback_map.values())
     assert [len(found) for name, found in callbacks.callback_map.items() if name != "before_ui"] == [1] * 5
+
+
+@pytest.mark.usefixtures("stub_modules")
+def test_a_webui_that_is_too_old_gets_a_word_and_no_traceback(monkeypatch):
+    """Up to 1.7 it lacks names that we import; 1.8 and 1.9 lack a hook."""
+    scripts, callbacks = (importlib.import_module(f"modules.{name}") for name in ("scripts", "script_callbacks"))
+    monkeypatch.delattr(scripts.Script, "process_before_every_sampling")
+    monkeypatch.setitem(sys.modules, "modules.infotext_utils", None)
+    script = runpy.run_path(str(ROOT / "scripts" / "animatediff.py"))["AnimateDiffScript"]()
+    assert not any(callbacks.callback_map.values())
+    assert script.show(False) is scripts.AlwaysVisible
+    assert script.title().lower() != "animatediff", "the API refuses a request that names a script it has not"
+    with gr.Blocks() as blocks:
+        assert script.ui(False) is None
+    assert any("needs WebUI 1.10" in str(getattr(block, "value", "")) for block in blocks.blocks.values())
 
 
 def test_the_door_loads_no_heavy_package():

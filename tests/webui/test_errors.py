@@ -95,11 +95,6 @@ def test_a_rival_extension(host, name):
     assert host.generate({}).images
 
 
-def test_a_webui_that_is_too_old(host, monkeypatch):
-    monkeypatch.delattr(host.module("scripts").Script, "postprocess_image_after_composite")
-    assert "needs WebUI 1.10" in sentence(host, {})
-
-
 def test_we_are_no_rival_of_ourselves_whatever_our_folder_is_called(host, tmp_path, monkeypatch):
     folder = tmp_path / "sd-webui-animatediff"
     folder.mkdir()
