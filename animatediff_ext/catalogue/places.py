@@ -11,6 +11,8 @@ from animatediff_ext.catalogue.known import FileKind
 
 OLD_EXTENSIONS = ("sd-webui-animatediff", "sd-forge-animatediff", "sd-webui-EasyPhoto")
 """Extensions before this one; the models of their users lie in their folders."""
+_MARK = Path("scripts", "animatediff_infv2v.py")
+"""A file that sd-webui-animatediff has had since 1.6, in whichever folder: a ZIP of it unpacks to another name."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -41,10 +43,17 @@ def all_in(folder: Path) -> Places:
     return Places(motion_modules=(folder,), loras=(folder,), controlnets=(folder,))
 
 
+def is_old_extension(folder: Path) -> bool:
+    """Whether sd-webui-animatediff lies in this folder, by its content."""
+    return (folder / _MARK).is_file()
+
+
 def motion_module_folders(chosen: str | None, extension: Path, extensions: Path) -> list[Path]:
     """The folder of the settings or the extension's own, then those of the old extensions, as far as they are there."""
     first = Path(chosen) if chosen else extension / "model"
-    others = [extension / "model", *(extensions / name / "model" for name in OLD_EXTENSIONS)]
+    old = [extensions / name for name in OLD_EXTENSIONS]
+    old += [folder for folder in sorted(extensions.glob("*")) if is_old_extension(folder) and folder not in old]
+    others = [extension / "model", *(folder / "model" for folder in old)]
     return [first, *(folder for folder in others if folder != first and folder.is_dir())]
 
 

@@ -12,7 +12,7 @@ from modules import devices, extensions, processing, sd_models, sd_samplers, sd_
 from modules.sd_samplers_common import InterruptedException
 
 from animatediff_ext.animate import Session
-from animatediff_ext.catalogue.places import OLD_EXTENSIONS
+from animatediff_ext.catalogue.places import OLD_EXTENSIONS, is_old_extension
 from animatediff_ext.params import SETTINGS
 from animatediff_ext.webui.errors import AnimateDiffError
 
@@ -47,18 +47,17 @@ def unet_of(sd_model) -> torch.nn.Module:
 
 def rival() -> str | None:
     """The name of an extension that cannot live beside this one, if there is one."""
-    return next((name for name in RIVALS if name in _others()), None)
+    return twin() or next((folder.name for folder in _others() if folder.name in RIVALS), None)
 
 
 def twin() -> str | None:
     """That of an extension for which this one steps aside."""
-    return next((name for name in _TWINS if name in _others()), None)
+    return next((folder.name for folder in _others() if folder.name in _TWINS or is_old_extension(folder)), None)
 
 
-def _others() -> set[str]:
-    return {
-        Path(extension.path).name for extension in extensions.active() if Path(extension.path).resolve() != EXTENSION
-    }
+def _others() -> list[Path]:
+    folders = (Path(extension.path) for extension in extensions.active())
+    return [folder for folder in folders if folder.resolve() != EXTENSION]
 
 
 def check_unet_is_ours_to_use() -> None:

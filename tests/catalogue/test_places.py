@@ -34,6 +34,15 @@ def test_the_webuis_settings_and_the_old_extensions_folders_count(webui, tmp_pat
     assert places.for_new("sparsectrl") == tmp_path / "control"
 
 
+def test_the_old_extension_is_known_by_its_content_whatever_its_folder_is_called(webui):
+    here, old = webui / "extensions" / "this one", webui / "extensions" / "sd-webui-animatediff-master"
+    for folder in (here, old, webui / "extensions" / "another one"):
+        for name in ("model", "scripts"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    (old / "scripts" / "animatediff_infv2v.py").touch()
+    assert places_of_command_line(here).motion_modules == (here / "model", old / "model")
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "{", '{"animatediff_model_path": null}'])
 def test_settings_that_say_nothing_leave_the_defaults(webui, text):
     (webui / "config.json").write_text(text)

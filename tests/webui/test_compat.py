@@ -114,6 +114,19 @@ def test_with_it_disabled_we_are_back(host, old_extension):
     assert all(name in sys.modules for name in NAMES)
 
 
+def test_it_is_known_by_its_content_too(host, tmp_path):
+    """The folder of a ZIP is called sd-webui-animatediff-master."""
+    extensions, folder = host.module("extensions"), tmp_path / "sd-webui-animatediff-master"
+    (folder / "scripts").mkdir(parents=True)
+    extensions.extensions.append(extensions.Extension(str(folder)))
+    assert host.ours.AnimateDiffScript().title() == "AnimateDiff"
+    (folder / "scripts" / "animatediff_infv2v.py").touch()
+    host.ours.register()
+    assert not any(name in sys.modules for name in NAMES)
+    assert host.ours.AnimateDiffScript().title() == "AnimateDiff (inactive: sd-webui-animatediff-master is enabled)"
+    extensions.extensions.clear()
+
+
 @pytest.mark.usefixtures("old_extension")
 def test_the_door_can_be_run_beside_it():
     assert "AnimateDiffScript" in runpy.run_path(str(DOOR))
