@@ -97,7 +97,18 @@ def infotext_of(p, index: int) -> str:
 def renew_sampler(p) -> None:
     """Make the sampler again: it read the noise schedule when it was made."""
     of_hires_pass = getattr(p, "hr_sampler_name", None) if p.is_hr_pass else None
-    p.sampler = sd_samplers.create_sampler(of_hires_pass or p.sampler_name, p.sd_model)
+    name, before = of_hires_pass or p.sampler_name, p.sampler
+    p.sampler = sd_samplers.create_sampler(name, p.sd_model)
+    if p.sampler is before:  # Tiled Diffusion hands out the one that it is around
+        _read_schedule_again(before, sd_samplers.find_sampler_config(name).constructor(p.sd_model))
+
+
+def _read_schedule_again(sampler, new) -> None:
+    """Give a sampler what a new one has read: those of k-diffusion keep sigmas, those by timestep alphas."""
+    for kept, read in ((sampler.model_wrap, new.model_wrap), (sampler.model_wrap_cfg, new.model_wrap_cfg)):
+        for name in ("sigmas", "log_sigmas", "alphas"):
+            if hasattr(read, name):
+                setattr(kept, name, getattr(read, name))
 
 
 def stop_if_interrupted() -> None:

@@ -175,7 +175,7 @@ def test_separate_calls_bring_one_stream_at_a_time(host):
 def test_samplers_have_the_noise_levels_of_the_motion_module(host, fields):
     """Also one that the host made before: img2img makes it once for all videos."""
     seen = []
-    look = script(host, process_before_every_sampling=lambda p, *a, **k: seen.append(p.sampler.sigmas_of_model))
+    look = script(host, process_before_every_sampling=lambda p, *a, **k: seen.append(p.sampler.model_wrap.sigmas))
     host.generate({}, scripts=[look], n_iter=2, **fields)
     alphas = (1 - torch.linspace(0.00085, 0.012, 1000)).cumprod(0)
     assert len(seen) == (4 if fields is HIRES else 2)

@@ -1,6 +1,7 @@
 """Whatever happens in a generation, the host is as it was afterwards."""
 
 from copy import copy
+from functools import cache
 
 import pytest
 import torch
@@ -267,6 +268,14 @@ def test_batch_count_is_the_number_of_videos_and_seeds_go_on(host):
     assert len(processed.images) == 2 * NUM_FRAMES
     for i, noise in enumerate(torch.cat(noises)):
         torch.testing.assert_close(noise, torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(7 + i)))
+
+
+def test_a_sampler_that_another_extension_keeps_follows_our_noise_schedule(host, monkeypatch):
+    """Tiled Diffusion is around it, and hands it out again: img2img has made it before the schedule is in place."""
+    expected = host.generate({}, init_images=[picture()], n_iter=2).images
+    samplers = host.module("sd_samplers")
+    monkeypatch.setattr(samplers, "create_sampler", cache(samplers.create_sampler))
+    assert same(host.generate({}, init_images=[picture()], n_iter=2).images, expected)
 
 
 def test_a_list_of_prompts_is_one_video_for_each(host):

@@ -1,4 +1,5 @@
 from itertools import pairwise
+from types import SimpleNamespace
 
 import torch
 from modules import sd_samplers_common, shared
@@ -10,12 +11,13 @@ class Euler:
 
     def __init__(self, _model):
         self.model_wrap_cfg = CFGDenoiser(self)
-        self.sigmas_of_model = self.model_wrap_cfg.inner_model.sigmas
+        self.model_wrap = self.model_wrap_cfg.inner_model
         self.conds = self.last_latent = None
 
     def get_sigmas(self, steps):
-        t = torch.linspace(len(self.sigmas_of_model) - 1, 0, steps + 1)[:-1].round().long()
-        return torch.cat([self.sigmas_of_model[t], torch.zeros(1)])
+        known = self.model_wrap.sigmas
+        t = torch.linspace(len(known) - 1, 0, steps + 1)[:-1].round().long()
+        return torch.cat([known[t], torch.zeros(1)])
 
     def sample(self, p, x, c, uc):
         sigmas = self.get_sigmas(p.steps)
@@ -51,6 +53,10 @@ class Euler:
             return self.last_latent
 
 
-def create_sampler(name, model):
+def find_sampler_config(name):
     assert name == "Euler", f"bad sampler name: {name}"
-    return Euler(model)
+    return SimpleNamespace(constructor=Euler)
+
+
+def create_sampler(name, model):
+    return find_sampler_config(name).constructor(model)
