@@ -35,6 +35,7 @@ from animatediff_ext.webui import (
     late_changes,
     loras,
     models,
+    peers,
     plot_words,
     xyz,
 )
@@ -434,6 +435,7 @@ class Generation:
     def before_batch(self) -> None:
         """One video begins: its prompts and its first latent are ready."""
         self.progress.now(stage="preparing", video=self.p.iteration + 1, videos=self.p.n_iter)
+        peers.check_seeds(self.p, self.animation.num_frames)
         self._share_prompts()
         self._travel.before_batch()
         self._first_latent.prepare()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,6 +193,8 @@ def temporary_folder() -> Path | None:
 
 
 def script_titled(title: str, p):
-    """The script of that title, in whichever case, among those that take part in a request of its tab; or None."""
+    """The script of that title, in whichever case and version, among those that take part in a request of its tab; or
+    None."""
     scripts = getattr(p.scripts, "alwayson_scripts", None) or ()
-    return next((script for script in scripts if str(script.title()).lower() == title.lower()), None)
+    titled = re.compile(re.escape(title) + r"( v\S+)?", re.IGNORECASE)
+    return next((script for script in scripts if titled.fullmatch(str(script.title()))), None)

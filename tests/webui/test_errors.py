@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from animatediff_ext.media import MediaError
-from tests.webui.host import as_base64, picture
+from tests.webui.host import NUM_FRAMES, as_base64, picture
 from tests.webui.test_generation import HIRES, at_step, script
 
 pytestmark = pytest.mark.usefixtures("unchanged")
@@ -137,6 +137,31 @@ def test_more_frames_than_pictures(host):
         assert "only 3 pictures" in sentence(
             host, {"video_length": 6}, init_images=[picture() for _ in range(3)], batch_size=batch_size
         )
+
+
+@pytest.mark.parametrize("num_prompts", [3, NUM_FRAMES, 8 * NUM_FRAMES])
+def test_combinations_of_dynamic_prompts_are_not_dealt_out_as_frames(host, num_prompts):
+    """Its *process*: a prompt and a seed for each combination, and as many batches as those fill."""
+
+    def combine(p, *_args):
+        p.all_prompts = [f"cat {i}" for i in range(num_prompts)]
+        p.all_negative_prompts, p.all_seeds = [""] * num_prompts, list(range(num_prompts))
+        p.n_iter = -(-num_prompts // p.batch_size)
+
+    dynamic = script(host, process=combine, title=lambda: "Dynamic Prompts v2.17.1")
+    p = host.p({}, scripts=[dynamic])
+    dynamic.args_from, dynamic.args_to = len(p.script_args), len(p.script_args) + 2
+    p.script_args = (*p.script_args, True, True)
+    with pytest.raises(host.error, match=f"{num_prompts} prompts and seeds .* Combinatorial generation off"):
+        host.run(p)
+
+
+def test_prompts_of_dynamic_prompts_at_random_are_one_for_each_video(host):
+    dynamic = script(host, title=lambda: "Dynamic Prompts v2.17.1")
+    p = host.p({}, scripts=[dynamic])
+    dynamic.args_from, dynamic.args_to = len(p.script_args), len(p.script_args) + 2
+    p.script_args = (*p.script_args, True, False)
+    assert host.run(p).images
 
 
 def test_found_when_a_video_begins(host):
