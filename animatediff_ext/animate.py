@@ -228,6 +228,11 @@ class Session:
         return self._injection.window if self._injection else (1, 1)
 
     @property
+    def num_windows(self) -> int:
+        """In how many parts the UNet runs at the step that comes next."""
+        return len(self._windows())
+
+    @property
     def _is_long(self) -> bool:
         return self.animation.num_frames > self.animation.context.length
 

@@ -21,3 +21,20 @@ def _dynamic_prompts_combine(p) -> bool:
     """adieyal/sd-dynamic-prompts, at 2.17: whether it is on, and *Combinatorial generation* with it."""
     script = host.script_titled("Dynamic Prompts", p)
     return script is not None and all(p.script_args[script.args_from : script.args_from + 2])
+
+
+def check_regions(p, num_windows: int) -> None:
+    """Raises where regions would be lost, or be those of other frames (hako-mikan/sd-webui-regional-prompter, of June
+    2025)."""
+    script = host.script_titled("Regional Prompter", p)
+    if not getattr(script, "active", False):
+        return
+    if script.calc == "Latent":  # it puts the rows of a call into another order, and looks for them there afterwards
+        raise AnimateDiffError(
+            "Regional Prompter's Generation Mode Latent mixes the frames of a video: set it to Attention."
+        )
+    if num_windows > 1:  # it tells positive and negative rows apart by the number of pictures
+        raise AnimateDiffError(
+            "Regional Prompter takes all frames of a video at once, and this one is made in windows: set Long clips "
+            "(long_clips) to views, or Number of frames to at most Context batch size."
+        )

@@ -139,6 +139,24 @@ def test_more_frames_than_pictures(host):
         )
 
 
+@pytest.mark.parametrize(
+    ("calc", "long_clips", "words"),
+    [("Latent", "views", "set it to Attention"), ("Attention", "windows", "set Long clips (long_clips) to views")],
+)
+def test_regions_of_regional_prompter_that_would_mix_frames(host, calc, long_clips, words):
+    regional = script(host, title=lambda: "Regional Prompter")
+    clip = {"video_length": 6, "batch_size": 4, "long_clips": long_clips}
+    assert host.generate(clip, scripts=[regional]).images, "it is there, but off"
+    regional.active, regional.calc = True, calc
+    assert words in sentence(host, clip, scripts=[regional])
+
+
+def test_regions_by_attention_in_views(host):
+    regional = script(host, title=lambda: "Regional Prompter")
+    regional.active, regional.calc = True, "Attention"
+    assert host.generate({"video_length": 6, "batch_size": 4, "long_clips": "views"}, scripts=[regional]).images
+
+
 @pytest.mark.parametrize("num_prompts", [3, NUM_FRAMES, 8 * NUM_FRAMES])
 def test_combinations_of_dynamic_prompts_are_not_dealt_out_as_frames(host, num_prompts):
     """Its *process*: a prompt and a seed for each combination, and as many batches as those fill."""
