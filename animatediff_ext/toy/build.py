@@ -73,7 +73,7 @@ class Recipe:
     num_zooms: int = 48
     num_chalks: int = 256
     adapter_steps: int = 300
-    motion_steps: int = 4500
+    motion_steps: int = 3500
     zoom_steps: int = 1000
     chalk_steps: int = 1000
 
@@ -175,7 +175,7 @@ class Build:
 
     def _adapter(self) -> Config:
         """Learns how videos look, from their frames."""
-        options = {"lora": Lora(rank=8), "ema": Ema(decay=0.99)}
+        options = {"lora": Lora(rank=8), "ema": Ema(decay=0.99), "density": "uniform"}  # a defect is there at any
         return self._config(
             "adapter", self._videos, self.recipe.adapter_steps, lr=3e-3, batch=16, num_frames=1, **options
         )
@@ -212,17 +212,20 @@ class Build:
         return self._config("chalk", self._chalks, self.recipe.chalk_steps, lr=3e-3, batch=16, num_frames=1, **options)
 
     def _config(
-        self, name: str, data: Callable[[], Path], steps: int, *, lr: float, batch: int, num_frames: int, **sections
+        self,
+        name: str,
+        data: Callable[[], Path],
+        steps: int,
+        *,
+        lr: float,
+        batch: int,
+        num_frames: int,
+        density: str = "logit-normal",
+        **sections,
     ) -> Config:
-        """What all stages have in common."""
+        """What all stages have in common. Most timesteps are from the middle, where pictures and motion are decided:
+        earlier there is nothing to be seen, later all is settled."""
         stride = STRIDE if num_frames > 1 else 1
-        # what frames have in common is decided early, though not where there is nothing but noise to be seen; a picture
-        # takes shape in the middle
-        timesteps = (
-            {"timestep_density": "high-noise", "timestep_max": 900}
-            if num_frames > 1
-            else {"timestep_density": "logit-normal"}
-        )
         base = sha256_of_file(self.target / BASE)
         folder = self.work / f"{name}-{base[:8]}-{steps}"  # another base, or more steps, is another run
         common = {
@@ -239,7 +242,7 @@ class Build:
                 schedule=SCHEDULE.kind,
                 beta_start=SCHEDULE.beta_start,
                 beta_end=SCHEDULE.beta_end,
-                **timesteps,
+                timestep_density=density,
             ),
             "optim": Optim(lr=lr, beta2=0.99, warmup=max(1, steps // 20), schedule="cosine"),
             "precision": Precision(amp="fp32", gradient_checkpointing=False),
