@@ -150,7 +150,6 @@ class Session:
         self._unet: nn.Module | None = None
         self._injection: Injection | None = None
         self._attached = ExitStack()
-        self._rests = False
         self._placements = [Placement(model) for model, _ in self._blend]
         self._schedules: dict[int, ScheduleOverride] = {}
         self._loras = loras
@@ -174,14 +173,14 @@ class Session:
 
         Raises `MisfitError` if they do not fit.
         """
-        if unet is self._unet and not self._rests:
-            return
+        is_new = unet is not self._unet
+        if is_new:
+            self.detach()
         for placement in self._placements:
-            placement.to(device, dtype)
-        self._rests = False
-        if unet is self._unet:
+            if is_new or not placement.is_away:  # or it rests
+                placement.to(device, dtype)
+        if not is_new:
             return
-        self.detach()
         self._injection = self._attached.enter_context(
             injected(
                 unet,
@@ -201,7 +200,6 @@ class Session:
         """Give the memory of the weights back until the next `attach`; the hooks stay where they are."""
         for placement in self._placements:
             placement.back()
-        self._rests = True
 
     def at_step(self, step: int, num_steps: int, *, num_rows: int, height: int, width: int) -> None:
         """Say which step comes next, the first one being 0, and how large its call is; sizes are of the latent."""

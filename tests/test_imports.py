@@ -29,7 +29,7 @@ LAYERS = {  # package or file → what of ours it may import
     "media": {"setting", "params", "whole_file"},
     "formats": {"setting", "params", "motion", "whole_file", "held", "out_of_memory"},
     "inject": {"setting", "params", "motion"},
-    "catalogue": {"formats", "complain", "whole_file"},
+    "catalogue": {"formats", "complain", "whole_file", "held"},
 }
 ENGINE = {"direct", "motion_loras", "animate"}
 BELOW = {*LAYERS, *ENGINE, "save"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 from animatediff_ext.catalogue import hub
 from animatediff_ext.catalogue.hub import HubError, Progress, Remote
 from animatediff_ext.catalogue.known import KnownFile
+from animatediff_ext.held import held
 from animatediff_ext.whole_file import replace
 
 VerifiedBy = Literal["list", "hub", "size"]
@@ -67,22 +68,21 @@ def _that_is_there(file: KnownFile, path: Path) -> Fetched:
 @contextmanager
 def _part_of(path: Path, remote: Remote) -> Iterator[Path]:
     """The file in the making, for one process at a time. Parts of what the hub had before are of no use any more."""
-    from filelock import FileLock, Timeout  # which huggingface_hub brings
-
     part = path.with_name(f"{path.name}.{remote.revision[:12]}.part")
-    lock = FileLock(f"{part}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise HubError(f"{path.name} is being fetched already: wait for that.") from error
-    try:
-        for old in path.parent.glob(f"{path.name}.*.part"):
-            if old != part:
-                old.unlink()
-        yield part
-    finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
+    lock = Path(f"{part}.lock")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(lock, wait=False))
+        except BlockingIOError as error:
+            raise HubError(f"{path.name} is being fetched already: wait for that.") from error
+        try:
+            for old in path.parent.glob(f"{path.name}.*.part"):
+                if old != part:
+                    old.unlink()
+            yield part
+        finally:
+            stack.close()
+            lock.unlink(missing_ok=True)
 
 
 def _verify(file: KnownFile, remote: Remote, part: Path) -> VerifiedBy:

@@ -16,6 +16,10 @@ class Placement:
         self._module = module
         self._originals: list[tuple[dict, str, torch.Tensor]] = []
 
+    @property
+    def is_away(self) -> bool:
+        return bool(self._originals)
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
         """Replace every floating-point weight by its copy on ``device``, in ``dtype``."""
         self.back()

@@ -71,18 +71,18 @@ def _make(entry: Entry, asked: Job, models: Models, report: Report, process: Pro
             on_step=on_step,
             warn=report.warn,
         )
-    with _ours(asked, entry, stem, job.seed) as ours:
+    with _still_ours(asked, entry, stem, job.seed) as ours:
         files = save_animation(clip.frames, ours, clip.animation, comment=clip.infotext, say=report.say)
     report.done(list(files.values()))
 
 
 @contextmanager
-def _ours(asked: Job, entry: Entry, stem: Path, seed: int) -> Iterator[Path]:
+def _still_ours(asked: Job, entry: Entry, stem: Path, seed: int) -> Iterator[Path]:
     """The stem that the files of a job get. Another command may have written to the folder while this one sampled."""
     if entry.line:  # its name is nobody else's
         yield stem
         return
     with held(Path(asked.output) / LOCK):
-        if asked.name:
-            is_done(asked, stem)  # or another job's
-        yield stem_of_one(asked, seed)
+        stem = stem_of_one(asked, seed)
+        is_done(asked, stem)  # by this job, not by another one
+        yield stem

@@ -461,7 +461,7 @@ class Generation:
         step, num_steps = params.denoiser.step, params.denoiser.total_steps
         self.progress.now(step=min(step + 1, num_steps), steps=num_steps, hires_pass=self.p.is_hr_pass)
         self._session.at_step(step, num_steps, num_rows=num_rows, height=height, width=width)
-        peers.check_regions(self.p, self._session.num_windows)
+        peers.check_regions(self.p, self._session)
         num_conditions, rest = divmod(params.text_cond.shape[0], self.animation.num_frames)
         if rest:
             raise AnimateDiffError(

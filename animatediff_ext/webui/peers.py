@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from animatediff_ext.animate import Session
 from animatediff_ext.webui import host
 from animatediff_ext.webui.errors import AnimateDiffError
 
@@ -23,7 +24,7 @@ def _dynamic_prompts_combine(p) -> bool:
     return script is not None and all(p.script_args[script.args_from : script.args_from + 2])
 
 
-def check_regions(p, num_windows: int) -> None:
+def check_regions(p, session: Session) -> None:
     """Raises where regions would be lost, or be those of other frames (hako-mikan/sd-webui-regional-prompter, of June
     2025)."""
     script = host.script_titled("Regional Prompter", p)
@@ -33,7 +34,7 @@ def check_regions(p, num_windows: int) -> None:
         raise AnimateDiffError(
             "Regional Prompter's Generation Mode Latent mixes the frames of a video: set it to Attention."
         )
-    if num_windows > 1:  # it tells positive and negative rows apart by the number of pictures
+    if session.num_windows > 1:  # it tells positive and negative rows apart by the number of pictures
         raise AnimateDiffError(
             "Regional Prompter takes all frames of a video at once, and this one is made in windows: set Long clips "
             "(long_clips) to views, or Number of frames to at most Context batch size."
