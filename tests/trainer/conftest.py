@@ -13,7 +13,7 @@ from animatediff_ext.trainer.material import Material, gather
 from animatediff_ext.trainer.processes import Processes
 from animatediff_ext.trainer.run import build
 from tests.models.motion import random_motion
-from tests.models.spatial import write_folder
+from tests.models.spatial import half_of_the_layers, write_folder
 from tests.trainer.drawn import write_clips
 
 
@@ -28,8 +28,8 @@ def _one_thread():
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory) -> Path:
-    """A diffusers folder of SD 1.5's layout."""
-    return write_folder(tmp_path_factory.mktemp("base") / "tiny", "SD 1.5")
+    """A diffusers folder of SD 1.5's layout, with half of its layers: these tests take many steps."""
+    return write_folder(tmp_path_factory.mktemp("base") / "tiny", "SD 1.5", **half_of_the_layers())
 
 
 @pytest.fixture(scope="session")

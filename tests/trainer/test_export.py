@@ -123,7 +123,7 @@ def test_the_running_mean_is_what_is_exported(runs):
     (path,) = train("motion", config)
     state = torch.load(states_in(states_folder(config.run.output))[-1], weights_only=True)
     exported = load_file(path)
-    name = "up_blocks.3.motion_modules.2.temporal_transformer.proj_out.weight"
+    name = "up_blocks.3.motion_modules.1.temporal_transformer.proj_out.weight"
     assert not torch.equal(exported[name], state["trained"][name])
     assert any(torch.equal(exported[name], mean) for mean in state["ema"])
 
@@ -167,7 +167,7 @@ def test_a_motion_lora_has_the_official_keys_with_alpha_in_them(lora):
         r"\.attention_blocks\.[01]\.processor\.to_(q|k|v|out)_lora\.(down|up)\.weight"
     )
     assert all(re.fullmatch(pattern, name) for name in tensors)
-    assert len(tensors) == 20 * 2 * 4 * 2
+    assert len(tensors) == (4 + 8) * 2 * 4 * 2
     assert describe(path).kind == "motion-lora"
     name, part = next(iter(lora.stage.trained.additions.items()))
     parent, _, layer = name.rpartition(".")
