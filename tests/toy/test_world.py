@@ -23,7 +23,7 @@ from animatediff_ext.toy.studio import Studio
 from tests.toy.figures import figures
 
 ROOT = Path(__file__).parents[2]
-FEW = 6
+FEW = 4
 STEPS = 10
 
 measured = pytest.mark.skipif(
@@ -91,8 +91,8 @@ def test_one_module_animates_the_base_and_a_checkpoint_it_never_saw(studio, mode
     cases = all_cases(FEW)
     made = clips(studio, model, cases)
     measures = [ClipMeasures.of(clip) for clip in made]
-    # of 6 clips, two more may fail than of many
-    assert heading_accuracy(made, cases) >= figures()[f"heading_{key}"]["value"] / 100 - 2 / FEW
+    # of these few, one more may fail than of many
+    assert heading_accuracy(made, cases) >= figures()[f"heading_{key}"]["value"] / 100 - 1 / FEW
     assert mean(one.residual for one in measures) < 2 * figures()[f"residual_{key}"]["value"]
     assert mean(one.speed for one in measures) == pytest.approx(SPEED, rel=0.35)
     assert heading_accuracy([still(clip) for clip in made], cases) == 0
@@ -114,14 +114,14 @@ def test_without_the_module_frames_know_nothing_of_each_other(studio):
     cases = cases_without_colour(1)
     with_module = mean(ClipMeasures.of(clip).hue_spread for clip in clips(studio, BASE, cases))
     without = mean(ClipMeasures.of(clip).hue_spread for clip in clips(studio, BASE, cases, motion=None))
-    assert with_module < without / 3
+    assert with_module < without / 2
 
 
 def test_the_motion_lora_zooms_in_and_out(studio):
     cases = all_cases(2)
-    sizes = [zoom(clips(studio, BASE, cases, loras=[(ZOOM, strength)])) for strength in (-1.0, 0.0, 1.0)]
-    assert sizes[0] < sizes[1] < sizes[2]
-    assert sizes[2] > 1.15
+    out, into = (zoom(clips(studio, BASE, cases, loras=[(ZOOM, strength)])) for strength in (-1.0, 1.0))
+    assert out < 0.95
+    assert into > 1.15
 
 
 def test_a_look_as_a_lora_is_animated_too(studio):
