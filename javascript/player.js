@@ -119,11 +119,18 @@ window.animateDiff ??= {};
 
         _say() {
             if (!this._play || !this.video) return;
-            const isPaused = this.video.paused;
+            this._sayPaused(this.video.paused);
+            // Of a text that changes, the WebUI's observer of the whole page hears nothing; of a new one it does.
+            if (!this._count.firstChild) this._count.append("");
+            this._count.firstChild.data = this.video.duration ? `${this.frame + 1} / ${this.numFrames}` : "…";
+        }
+
+        _sayPaused(isPaused) {
+            if (isPaused === this._saidPaused) return;
+            this._saidPaused = isPaused;
             this._play.replaceChildren(icon(isPaused ? "play" : "pause"));
             this._play.title = isPaused ? "Play" : "Pause";
             this._play.setAttribute("aria-label", this._play.title);
-            this._count.textContent = this.video.duration ? `${this.frame + 1} / ${this.numFrames}` : "…";
         }
     }
 

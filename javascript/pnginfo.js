@@ -90,6 +90,7 @@ window.animateDiff ??= {};
     function catchVideo(event, files) {
         const field = event.target.closest?.("#pnginfo_image");
         const file = field && videoIn(files);
+        if (field && files?.length && page.byId("animatediff-pnginfo")) say(field, "", true); // of the file before
         if (!file) return;
         event.preventDefault();
         event.stopImmediatePropagation();

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -203,10 +204,24 @@ def _open_zip(path: Path, config: dict[str, Any]) -> TensorFile:
         raise _cut_short(path) from error
     if not any(name.endswith("/data.pkl") for name in members):
         raise FormatError.about(path, "is a ZIP archive, not a model: unpack it and use the file that is inside.")
+    if _is_program(path):
+        raise _runs_code(path, "a TorchScript program")
     return _open_torch(path, config, mmap=True)
 
 
+def _is_program(path: Path) -> bool:
+    """Before PyTorch 2.6, ``torch.load`` runs such archives whatever ``weights_only`` says (CVE-2025-32434). Its own
+    reader is asked, as it does itself: another one may find other members in an archive that was made for that."""
+    try:
+        with path.open("rb") as stream:
+            return "constants.pkl" in torch._C.PyTorchFileReader(stream).get_all_records()
+    except RuntimeError as error:
+        raise _cut_short(path) from error
+
+
 def _open_pickle(path: Path, config: dict[str, Any]) -> TensorFile:
+    if tarfile.is_tarfile(path):  # PyTorch before 1.0 wrote these, and unpacks them into a folder
+        raise _runs_code(path, "a TAR archive")
     return _open_torch(path, config, mmap=False)  # PyTorch maps its ZIP files only
 
 
@@ -248,10 +263,13 @@ def _refused(path: Path, error: Exception) -> FormatError:
         return _cut_short(path)
     # "Unsupported global: GLOBAL a.b …", "unsupported GLOBAL a.b …" (torch 2.13), "Unsupported class a.b" (torch 2.1)
     culprit = re.search(r"(?:GLOBAL|class) ([A-Za-z_][\w.]*)", str(error))
+    return _runs_code(path, culprit[1] if culprit else "an object that is no tensor")
+
+
+def _runs_code(path: Path, what: str) -> FormatError:
     return FormatError.about(
         path,
-        f"wants to run code while it is read ({culprit[1] if culprit else 'an object that is no tensor'}), so it was "
-        "not opened. Get a .safetensors version of this model.",
+        f"wants to run code while it is read ({what}), so it was not opened. Get a .safetensors version of this model.",
     )
 
 

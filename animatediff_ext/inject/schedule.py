@@ -11,6 +11,14 @@ from animatediff_ext.motion import NoiseSchedule
 
 _ATTRIBUTES = ("alphas_cumprod", "alphas_cumprod_original")
 """The WebUI derives the first from the second before each sampling (settings that downcast or rescale it)."""
+_TABLES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sqrt_alphas_cumprod": lambda alphas: alphas.sqrt(),
+    "sqrt_one_minus_alphas_cumprod": lambda alphas: (1 - alphas).sqrt(),
+    "sqrt_recip_alphas_cumprod": lambda alphas: (1 / alphas).sqrt(),
+    "sqrt_recipm1_alphas_cumprod": lambda alphas: (1 / alphas - 1).sqrt(),
+}
+"""What LDM computes from them, where a model has it: ControlNet's inpainting, tiles and reference read pictures out of
+x_t, and put them into it, by these."""
 
 
 class ScheduleOverride:
@@ -43,11 +51,14 @@ class ScheduleOverride:
         there = self._state(names[-1])
         if self._placed and there == self._placed[names[-1]]:
             return False
-        if not (self._saved and self._is_ours(names[-1])):
-            self._saved = {name: getattr(self._model, name) for name in names}
-        for name in names:
+        values = dict.fromkeys(names, self._schedule) | {
+            name: table(self._schedule) for name, table in _TABLES.items() if hasattr(self._model, name)
+        }
+        still_saved = self._saved if self._saved and self._is_ours(names[-1]) else {}
+        self._saved = {name: getattr(self._model, name) for name in values} | still_saved
+        for name, value in values.items():
             # a tensor of its own each time: loading a checkpoint may write into it
-            setattr(self._model, name, self._schedule.to(self._saved[name], copy=True))
+            setattr(self._model, name, value.to(self._saved[name], copy=True))
         derive()
         self._placed = {name: self._state(name) for name in names}
         self._values = [_value(getattr(self._model, name)) for name in names]

@@ -55,7 +55,7 @@ def head_of(source: Source) -> bytes | None:
             return file.read(12)
     except OSError as error:
         raise MediaError(
-            f"{name_of(source)} cannot be read ({error.strerror}); give the path of a video or of a folder."
+            f"{name_of(source)} cannot be read ({error.strerror}); give the path of a file or folder that is there."
         ) from error
 
 

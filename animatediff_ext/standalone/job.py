@@ -53,7 +53,7 @@ class Job(Checked):
     cfg: float = option(7.5, "classifier-free guidance; up to 1 the negative prompt has no effect", minimum=0)
     seed: int = option(1, "decides the noise; -1: a random one", minimum=RANDOM, maximum=2**62)
     sampler: str = option("DDIM", "", choices=SAMPLER_NAMES)
-    clip_skip: int = option(1, "layers of SD 1.5's text encoder, counted from its end as the WebUI does", minimum=1)
+    clip_skip: int = option(1, "which layer of SD 1.5's text encoder is read, from its end; 1: the last", minimum=1)
     lora: tuple[str, ...] = option((), "FILE:STRENGTH, for images or for motion; may come several times", kind=list)
     init: str = option("", "a picture to start from; or a video, a GIF or a folder, frame by frame")
     strength: float = option(0.75, "how far to go from there: 0 not at all, 1 all the way", minimum=0, maximum=1)
@@ -90,8 +90,8 @@ class Job(Checked):
                 "video_source, video_path and mask_path guide ControlNet, which this command has not: give the video "
                 "as init."
             )
-        if animation.output.formats == ("Frame",):
-            raise SettingsError(f"format is Frame, which is no file: choose from {', '.join(params.VIDEO_FORMATS)}.")
+        if "Frame" in animation.output.formats:
+            raise SettingsError(f"format has Frame, which is no file: choose from {', '.join(params.VIDEO_FORMATS)}.")
         if animation.enabled and not animation.motion_module and animation.num_frames != 1:
             raise SettingsError("There is no motion module: give --motion-module FILE, or --frames 1 for a still.")
 
@@ -158,7 +158,8 @@ _ABOUT = {
 
 def _as_here(known: Setting) -> Setting:
     default = _DEFAULTS.get(known.api, known.default)
-    return dataclasses.replace(known, default=default, info=_ABOUT.get(known.api, known.info))
+    choices = params.VIDEO_FORMATS if known.api == "format" else known.choices
+    return dataclasses.replace(known, default=default, choices=choices, info=_ABOUT.get(known.api, known.info))
 
 
 OPTIONS: dict[str, Setting] = _OWN | {name: _as_here(known) for name, known in params.SETTINGS.items()}

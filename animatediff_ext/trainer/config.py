@@ -60,7 +60,9 @@ class Base(Checked):
     text_chunks: int = option(
         1, "chunks of 75 tokens that the UNet reads of each caption; the rest is cut", minimum=1, maximum=16
     )
-    clip_skip: int = option(1, "layers of the text encoder that are left out, counted as the WebUI does", minimum=1)
+    clip_skip: int = option(
+        1, "which layer of the text encoder is read, from its end as the WebUI counts; 1: the last", minimum=1
+    )
 
 
 @section("motion")
@@ -170,10 +172,10 @@ class Optim(Checked):
 
     name: str = option("adamw", "the last two need their packages", choices=("adamw", "adamw8bit", "prodigy"))
     lr: float = option(1e-4, "learning rate; prodigy finds its own and wants 1", minimum=0)
-    beta1: float = option(0.9, "", minimum=0, maximum=0.9999)
-    beta2: float = option(0.999, "", minimum=0, maximum=0.999999)
-    epsilon: float = option(1e-8, "", minimum=0)
-    weight_decay: float = option(0.01, "", minimum=0)
+    beta1: float = option(0.9, "of AdamW: decay of the mean of gradients", minimum=0, maximum=0.9999)
+    beta2: float = option(0.999, "of AdamW: decay of the mean of their squares", minimum=0, maximum=0.999999)
+    epsilon: float = option(1e-8, "of AdamW: added to the divisor", minimum=0)
+    weight_decay: float = option(0.01, "share of a weight that a step takes off, times the learning rate", minimum=0)
     schedule: str = option("constant", "after the warm-up", choices=("constant", "linear", "cosine"))
     warmup: int = option(0, "steps in which the learning rate rises from 0", minimum=0)
     clip: float = option(1.0, "largest norm of the gradient; 0: not clipped", minimum=0)

@@ -23,7 +23,7 @@ from animatediff_ext.inject import (
 from animatediff_ext.inject.low_rank import Layer
 from animatediff_ext.motion import FAMILIES, MotionConfig, MotionModel, NoiseSchedule
 from animatediff_ext.standalone.spatial import SpatialModel
-from animatediff_ext.trainer.config import Config, Lora
+from animatediff_ext.trainer.config import TRAINABLE_FAMILIES, Config, Lora
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.noising import schedule_of
 
@@ -217,7 +217,7 @@ def _loaded(spatial: SpatialModel, config: Config) -> MotionModel:
 
 def _check_base(spatial: SpatialModel, family: str) -> None:
     if FAMILIES[family].base != spatial.base:
-        fitting = ", ".join(name for name in FAMILIES if FAMILIES[name].base == spatial.base)
+        fitting = ", ".join(name for name in TRAINABLE_FAMILIES if FAMILIES[name].base == spatial.base)
         raise TrainError(
             f"motion.family is {family}, which is for {FAMILIES[family].base}, but {spatial.title} is of "
             f"{spatial.base}'s layout: choose one of {fitting}, or another checkpoint."

@@ -97,7 +97,8 @@ def load_state(path: str | Path, *, stage: str | None = None) -> State:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TrainError(
-            f"There is no state {path}: give a file such as runs/NAME/states/step-00000500.state, or --resume auto."
+            f"There is no state {path}: give a file such as runs/NAME/states/step-00000500.state (a run finds "
+            "its newest one by --resume auto)."
         ) from None
     except Exception as error:  # a damaged archive can raise anything
         raise TrainError(

@@ -67,7 +67,7 @@ _MISSPELT = 0.8
 
 _NUMBER = r"\s*(-?\d*\.?\d+)\s*"
 _RAMP = re.compile(rf":{_NUMBER}(?:{'|'.join(ARROWS)}){_NUMBER}\)")
-_ONLY_TAGS = re.compile(r"(?:\s*<\w+:[^\n]+>\s*,?)+")
+_ONLY_TAGS = re.compile(r"(?:<\w+:(?:->|[^<>\n])+>[\s,]*)+")
 
 
 def taken_apart(prompt: str, *, num_frames: int, fps: float) -> TravelText:

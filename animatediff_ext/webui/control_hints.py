@@ -45,35 +45,38 @@ def hints_cut(p, guidance: Guidance, animation: Animation) -> Iterator[Callable[
             run = now
 
         _let_sparse_motion_know(network, animation, lambda: run[-1], undo)
-        undo.enter_context(_hires_prompts_marked(p, network))
+        undo.enter_context(_prompts_marked(p, network))
         yield before_run
 
 
 @contextmanager
-def _hires_prompts_marked(p, network) -> Iterator[None]:
-    """ControlNet tells positive prompts from negative ones by marks, which it makes when sampling begins; the WebUI
-    makes the prompts of the hires pass later. In a still, an IP-Adapter goes on there with what it made for the first
-    pass; forgetting that (`_forget`), it would speak to the negative prompt as well. Other models keep to what
-    ControlNet does in a still, where all prompts of the hires pass are positive to it."""
-    calculate = getattr(p, "calculate_hr_conds", None)
+def _prompts_marked(p, network) -> Iterator[None]:
+    """ControlNet tells positive prompts from negative ones by marks, which it makes when sampling begins. The rounds of
+    FreeInit that have fewer steps make their own later, and the WebUI those of the hires pass. There, in a still, an
+    IP-Adapter goes on with what it made for the first pass; forgetting that (`_forget`), it would speak to the negative
+    prompt as well. Other models keep to what ControlNet does in a still, where all prompts of the hires pass are
+    positive to it."""
     mark = getattr(sys.modules.get(type(network).__module__), "mark_prompt_context", None)
     kinds = {getattr(param.control_model_type, "name", "") for param in getattr(network, "control_params", None) or ()}
-    if calculate is None or mark is None or "IPAdapter" not in kinds:
+    with ExitStack() as undo:
+        if mark:
+            _mark_after(p, "setup_conds", ("c", "uc"), mark, undo)
+        if mark and "IPAdapter" in kinds and hasattr(p, "calculate_hr_conds"):
+            _mark_after(p, "calculate_hr_conds", ("hr_c", "hr_uc"), mark, undo)
         yield
-        return
 
-    def calculate_and_mark() -> None:
-        calculate()
-        mark(p.hr_c, positive=True)
-        mark(p.hr_uc, positive=False)
-        for cache in (p.cached_hr_c, p.cached_hr_uc):  # marks are made in place, and other requests share these
-            cache[:] = None, None
 
-    p.calculate_hr_conds = calculate_and_mark
-    try:
-        yield
-    finally:
-        del p.calculate_hr_conds
+def _mark_after(p, method: str, prompts: tuple[str, str], mark: Callable, undo: ExitStack) -> None:
+    make = getattr(p, method)
+
+    def make_and_mark() -> None:
+        make()
+        for name, positive in zip(prompts, (True, False), strict=True):
+            mark(getattr(p, name), positive=positive)
+            getattr(p, f"cached_{name}")[:] = None, None  # marks are made in place, and other requests share these
+
+    setattr(p, method, make_and_mark)
+    undo.callback(delattr, p, method)
 
 
 def _cuts(p, network, guidance: Guidance, animation: Animation, undo: ExitStack) -> list[_Cut]:

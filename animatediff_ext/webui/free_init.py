@@ -21,6 +21,8 @@ from animatediff_ext.webui.noise import directed
 
 FRESH_SEED_OFFSET = 0xF2EE_0000
 """Keeps the fresh noise of round 1, 2, … apart from the noise of all frames of all videos."""
+_MADE_BY_SETUP = ("c", "uc", "hr_c", "hr_uc", "step_multiplier", "firstpass_steps")
+"""By the WebUI's ``setup_conds``, for so many steps; the hires pass reads the last one."""
 
 
 def sample_repeatedly(p, animation: Animation, sample: Callable):
@@ -43,6 +45,8 @@ def sample_repeatedly(p, animation: Animation, sample: Callable):
             return latent
         shared.state.nextjob()
         host.back_to_checkpoint(checkpoint)
+        if getattr(p, "sampler", None) is not None:  # img2img keeps one, which is around the refiner by now
+            host.renew_sampler(p)
         fresh = _generator(p, animation, [int(seed) + iteration * FRESH_SEED_OFFSET for seed in p.seeds]).next()
         noise = refined_noise(noised(latent, first, _least_signal()), fresh, mask).to(first)
     return _sample_from(p, animation, noise, sample)
@@ -65,11 +69,9 @@ def _in_steps(p, num_steps: int, sample: Callable) -> Callable:
     """With fewer steps prompts that are edited (``[a:b:0.5]``) have to change earlier: their schedules count steps."""
     if p.steps == num_steps:
         return sample
-    before = p.c, p.uc
-    p.setup_conds()
-    rescheduled = partial(sample, conditioning=p.c, unconditional_conditioning=p.uc)
-    p.c, p.uc = before
-    return rescheduled
+    with _only(p, **{name: getattr(p, name) for name in _MADE_BY_SETUP if hasattr(p, name)}):
+        p.setup_conds()
+        return partial(sample, conditioning=p.c, unconditional_conditioning=p.uc)
 
 
 @contextmanager

@@ -6,10 +6,11 @@ import html
 from collections.abc import Sequence
 from itertools import takewhile
 
-from animatediff_ext.params import from_api
+from animatediff_ext.params import Animation, from_api
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.travel import Travel, travel_of
 from animatediff_ext.webui.status_line import status_line
+from animatediff_ext.webui.travel import without_comments, without_tags
 
 DEPENDS_ON = ("video_length", "fps", "closed_loop", "batch_size", "old_numerics")
 """The settings that decide which frame a key stands for."""
@@ -33,12 +34,17 @@ def drawn(*values) -> str:
         animation = from_api({name: value for name, value in given.items() if value is not None})[0].resolved()
         if animation.num_frames > MOST_FRAMES_READ:
             return status_line(f"{animation.num_frames} frames are too many to be drawn.")
-        travels = [travel_of(prompt or "", animation) for prompt in prompts]
+        travels = travels_of(prompts, animation)
     except SettingsError as problem:
         return status_line(str(problem))
     parts = [_chart(travel) for travel in travels if travel.travels]
     notes = [status_line(note) for travel in travels for note in travel.notes]
     return "".join([*parts, *notes]) or HINT
+
+
+def travels_of(prompts: Sequence[str | None], animation: Animation) -> list[Travel]:
+    """Of prompts as they stand in the page. Raises `TravelError`."""
+    return [travel_of(without_tags(without_comments(prompt or "")), animation) for prompt in prompts]
 
 
 def _chart(travel: Travel) -> str:

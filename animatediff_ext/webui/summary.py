@@ -14,7 +14,6 @@ from animatediff_ext.formats.describe import ModuleInfo
 from animatediff_ext.params import SETTINGS, Animation, from_api
 from animatediff_ext.save import as_played
 from animatediff_ext.setting import SettingsError
-from animatediff_ext.travel import travel_of
 from animatediff_ext.webui import models, preview
 from animatediff_ext.webui.errors import EXPECTED, AnimateDiffError
 
@@ -81,8 +80,7 @@ def _parts(animation: Animation, prompts: Sequence[str | None]) -> Iterator[str]
     yield _duration(animation)[1].rpartition(": ")[2]
     yield _module(animation.motion_module)
     if animation.num_frames <= preview.MOST_FRAMES_READ:
-        travels = [travel_of(prompt or "", animation) for prompt in prompts]
-        keys = [str(len(travel.keys)) for travel in travels if travel.travels]
+        keys = [str(len(travel.keys)) for travel in preview.travels_of(prompts, animation) if travel.travels]
         if keys:
             yield f"travel {' + '.join(keys)} keys"
 

@@ -18,7 +18,7 @@ from modules import shared
 from animatediff_ext.params import Animation
 from animatediff_ext.travel import FramePrompt, Travel, blended, blends_of, travel_of
 from animatediff_ext.travel.blend import Blend
-from animatediff_ext.webui import changes
+from animatediff_ext.webui import changes, host
 from animatediff_ext.webui.conditioning import filled_up, tokens_of
 from animatediff_ext.webui.errors import AnimateDiffError, mistakes_said
 
@@ -27,7 +27,7 @@ Blends = tuple[Blend, Blend]
 _PLACE = "\ue000"
 """A letter of nobody's, to find out what styles put in front of a prompt and behind it."""
 _TAG = re.compile(r"<\w+:[^>]+>")
-_TAG_WITH_ARROW = re.compile(r"<\w+:[^<\n]*?(?:→|->)[^<>\n]*>")
+_TAG_WITH_ARROW = re.compile(r"<\w+:[^<>\n]*(?:→|->)[^<>\n]*>")
 
 
 class PromptTravel:
@@ -53,23 +53,22 @@ class PromptTravel:
             return _frames(travel, conds, blends_of(self._animation))
 
         def parse_each_once():
+            texts = {"extra_network_data": self._p.prompts[0], "hr_extra_network_data": self._hires_prompt()}
             with mistakes_said():
-                travels = self._parsed(self._p.prompts[0], negative=False)[0].travels
+                travels = {name: self._parsed(text, negative=False)[0].travels for name, text in texts.items()}
             parse()
-            if travels:
-                for name in ("extra_network_data", "hr_extra_network_data"):
-                    _each_once(getattr(self._p, name, None))
+            for name in filter(travels.get, travels):
+                _each_once(getattr(self._p, name, None))
 
         changes.change(self._p, get_conds_with_caching=get_conds_of_frames, parse_extra_network_prompts=parse_each_once)
 
     def before_batch(self) -> None:
         """Say what may not be meant as it was understood."""
-        p = self._p
-        first = p.iteration * self._animation.num_frames
+        p, first = self._p, self._first
         prompts = {
             "prompt": p.all_prompts[first],
             "negative prompt": p.all_negative_prompts[first],
-            "hires prompt": (getattr(p, "all_hr_prompts", None) or p.all_prompts)[first],
+            "hires prompt": self._hires_prompt(),
             "negative hires prompt": (getattr(p, "all_hr_negative_prompts", None) or p.all_negative_prompts)[first],
         }
         said = set()
@@ -82,21 +81,33 @@ class PromptTravel:
                 p.comment(f"In the {name}: {note}")
             if "negative" not in name:  # where the WebUI reads no networks
                 _check_networks(text)
-                for note in _notes_on_networks(travel):
+                style = self._style(negative=False)
+                for note in _notes_on_networks(travel, style.taken_off(text) if style.is_around(text) else text):
                     p.comment(note)
+
+    @property
+    def _first(self) -> int:
+        """The number of the first frame of this video among those of all."""
+        return self._p.iteration * self._animation.num_frames
+
+    def _hires_prompt(self) -> str:
+        return (getattr(self._p, "all_hr_prompts", None) or self._p.all_prompts)[self._first]
 
     def shares(self, text: str, *, negative: bool) -> list[dict[str, float]]:
         """What each frame is told by a prompt that travels, for those who ask: prompt → share. Empty if it stays."""
         travel, style = self._parsed(text, negative=negative)
         return [
-            {_TAG.sub("", style.around(prompt)): round(share, 4) for prompt, share in frame.weights.items()}
+            {style.around(prompt): round(share, 4) for prompt, share in frame.weights.items()}
             for frame in travel.frames
             if travel.travels
         ]
 
     def _parsed(self, text: str, *, negative: bool) -> tuple[Travel, Style]:
-        """Raises `TravelError`. The WebUI has put styles around the whole text; here they go around each prompt."""
+        """Raises `TravelError`. The WebUI has put styles around the whole text; here they go around each prompt. What
+        it encodes has no tags of networks, and so this has none."""
         style = self._style(negative)
+        if not negative:
+            text, style = without_tags(text), Style(*map(without_tags, style))
         if not style.is_around(text):  # other scripts may have changed it since
             style = Style()
         return travel_of(style.taken_off(text), self._animation), style
@@ -131,6 +142,16 @@ class Style(NamedTuple):
         return f"{self.before}{prompt}{self.behind}"
 
 
+def without_tags(prompt: str) -> str:
+    """Without tags of networks, as the WebUI takes them out of prompts that are not negative."""
+    return _TAG.sub("", prompt)
+
+
+def without_comments(prompt: str) -> str:
+    """Without what the WebUI hides from a generation; a text that was typed still has it."""
+    return re.sub(r"#[^\n]*", "", prompt) if host.setting("enable_prompt_comments") else prompt
+
+
 def _each_once(data: dict[str, list] | None) -> None:
     """A LoRA whose tag stands in several keys is one LoRA: the WebUI would add it as often."""
     for networks in (data or {}).values():
@@ -154,9 +175,10 @@ def _check_networks(text: str) -> None:
         )
 
 
-def _notes_on_networks(travel: Travel) -> list[str]:
-    """A LoRA is in the whole UNet, and so works on every frame."""
-    tags = [set(_TAG.findall(key.text)) for key in travel.keys]
+def _notes_on_networks(travel: Travel, text: str) -> list[str]:
+    """A LoRA is in the whole UNet, and so works on every frame. ``text`` is the prompt with its tags."""
+    lines = text.split("\n")
+    tags = [set(_TAG.findall(lines[key.line - 1])) for key in travel.keys]
     only_some = sorted(set().union(*tags) - set.intersection(*tags)) if tags else []
     return [f"{tag} stands in some keys only, but a LoRA works on all frames." for tag in only_some]
 

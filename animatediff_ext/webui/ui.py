@@ -238,8 +238,10 @@ def _status(name: str | None, with_hash: bool = False) -> str:
     digest = models.short_hash(name, path) if with_hash else None
     if digest:
         parts.append(f"hash {digest}")
-    if model is not None and not problem:
+    if model is None:
+        parts.append("no checkpoint is loaded yet")
+    elif not problem:
         parts.append("fits the loaded checkpoint")
     if known.config.family.sampler_hint:
         parts.append(f"use {known.config.family.sampler_hint}")
-    return status_line(problem or " · ".join(parts), good=not problem)
+    return status_line(problem or " · ".join(parts), good=not problem, settled=model is not None)

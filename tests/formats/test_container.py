@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import tarfile
 import zipfile
 
 import pytest
@@ -191,6 +192,17 @@ class Payload:
 
     def __reduce__(self):
         return os.mkdir, (str(self.path),)
+
+
+def test_programs_are_refused_and_not_run(tmp_path):
+    """PyTorch before 2.6 runs a TorchScript archive that it is told to load weights from, and unpacks a TAR."""
+    path = tmp_path / "mm.ckpt"
+    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
+    says(path, "run code", "TorchScript", ".safetensors version")
+    name = b"\x80storages".decode(errors="surrogateescape")  # as a pickle begins
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    says(path, "run code", "TAR")
 
 
 @pytest.mark.parametrize("zipped", [True, False])

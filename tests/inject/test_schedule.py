@@ -88,3 +88,15 @@ def test_a_model_that_moved_between_devices_gets_its_own_schedule_back():
     override.restore()
     assert model.alphas_cumprod is before
     assert model.alphas_cumprod_original is before
+
+
+def test_tables_that_a_model_has_of_it_follow():
+    """ControlNet's inpainting reads pictures out of x_t by them."""
+    model = host()
+    before = model.sqrt_recip_alphas_cumprod = (1 / model.alphas_cumprod).sqrt()
+    override = ScheduleOverride(model, LINEAR)
+    override.apply()
+    torch.testing.assert_close(model.sqrt_recip_alphas_cumprod, LINEAR.alphas_cumprod().rsqrt())
+    assert not hasattr(model, "sqrt_alphas_cumprod")
+    override.restore()
+    assert model.sqrt_recip_alphas_cumprod is before

@@ -175,3 +175,10 @@ def test_a_key_that_is_never_reached_is_pointed_out():
 def test_a_weight_may_travel(arrow):
     assert ramp_ends(f"a (smile:0{arrow}1.2) here") == ("a (smile:0) here", "a (smile:1.2) here")
     assert ramp_ends("a (smile:1.2) here") == ("a (smile:1.2) here",) * 2
+
+
+def test_many_tags_before_a_text_take_no_time():
+    """Another pattern for lines of tags alone took three times as long for each further tag."""
+    line = " ".join(f"<lora:{number}:1>" for number in range(60))
+    assert taken_apart(f"{line} a cat", num_frames=16, fps=8).head == (f"{line} a cat",)
+    assert taken_apart(f"{line}\n0: b", num_frames=16, fps=8).head == (line,)

@@ -126,6 +126,7 @@ SITUATIONS = {
     "img2img": ({}, {"init_images": [picture()]}),
     "two videos": ({"video_length": 5, "batch_size": 3, "long_clips": "windows"}, {"n_iter": 2}),
     "FreeInit": ({"freeinit_enable": True, "freeinit_iters": 2}, {}),
+    "FreeInit, coarse to fine": ({"freeinit_enable": True, "freeinit_iters": 3, "freeinit_coarse": True}, {"steps": 6}),
     "negative prompt skipped": ({"video_length": 5, "batch_size": 3, "long_clips": "windows"}, {"s_min_uncond": 1e3}),
     "refiner": ({}, {"refiner_checkpoint": "second", "refiner_switch_at": 0.5}),
 }

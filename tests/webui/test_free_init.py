@@ -76,6 +76,23 @@ def test_every_round_begins_with_the_checkpoint_and_ends_with_the_refiner(host, 
     assert seen == ["base", "second"] * 3
 
 
+@pytest.mark.parametrize("request_", [{}, {"init_images": [picture()]}], ids=["txt2img", "img2img"])
+def test_every_round_runs_the_model_that_is_in_use(host, request_, monkeypatch):
+    """A refiner is another object; img2img keeps one sampler for all rounds."""
+    called, apply_model = [], host.sd_models.LatentDiffusion.apply_model
+
+    def watched(self, *args):
+        called.append((self.sd_checkpoint_info.name, host.shared.sd_model.sd_checkpoint_info.name))
+        return apply_model(self, *args)
+
+    monkeypatch.setattr(host.sd_models.LatentDiffusion, "apply_model", watched)
+    with host.sd_models.weights_in_new_objects():
+        host.generate(ON, refiner_checkpoint="second", **request_)
+        host.sd_models.reload_model_weights()
+    assert {used for used, _ in called} == {"base", "second"}
+    assert all(used == wanted for used, wanted in called)
+
+
 def test_progress_counts_the_rounds(host):
     seen = []
     at_step(host, 4, lambda _params: seen.append((host.shared.state.job_no, host.shared.state.job_count)))

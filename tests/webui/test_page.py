@@ -220,6 +220,13 @@ def test_the_page_in_a_browser(host, served, browser, tmp_path, motion_modules):
     def status(tab):
         return browser.script(f"document.querySelector('#{tab}-ad-status').textContent")
 
+    # the WebUI loads its checkpoint beside the page, which hears nothing of it
+    loaded, host.sd_models.model_data.sd_model = host.sd_models.model_data.sd_model, None
+    browser.script("(opts.sd_model_checkpoint = 'late', callbacks.options.forEach((callback) => callback()), true)")
+    browser.until("document.querySelector('#txt2img-ad-status').textContent.includes('no checkpoint is loaded yet')")
+    host.sd_models.model_data.sd_model = loaded
+    browser.until("document.querySelector('#txt2img-ad-status').textContent.includes('fits the loaded checkpoint')")
+
     # bars are buttons, to keyboards and screen readers
     bar = "#txt2img-ad-accordion > .label-wrap"
     browser.until("document.querySelector(arguments[0])?.getAttribute('aria-expanded') === 'false'", bar)

@@ -123,6 +123,16 @@ def test_videos_in_a_browser(served, browser, tmp_path):
     assert browser.script(f"document.querySelector('{PLAYER} a').download") == mp4.rpartition("/")[2]
     browser.screenshot(tmp_path / "gallery.png")
 
+    # while it plays, nothing of the page is new: the WebUI would go through all of it at each frame
+    observe = (
+        "new MutationObserver((all) => changes.push(...all)).observe(document.body, {childList: true, subtree: true})"
+    )
+    browser.script(f"(window.changes = [], {observe}, true)")
+    for _ in range(2):
+        shown = frame(PLAYER)
+        browser.until(f"document.querySelector('{PLAYER} .animatediff-player-frame').textContent !== '{shown}'")
+    assert browser.script("changes.length") == 0
+
     # by frames, by buttons and by keys; speed
     browser.click(f"{PLAYER} button")
     browser.until(f"document.querySelector('{PLAYER} video').paused")
@@ -179,6 +189,15 @@ def test_videos_in_a_browser(served, browser, tmp_path):
         assert browser.script(text) == f"{number} {infotext}"
         browser.until("document.querySelector('#pnginfo_image img')?.naturalWidth === 32")
         assert browser.script("document.querySelector('#animatediff-pnginfo').textContent") == ""
+
+    # what was wrong with one file is not said of the next one, whatever it is
+    browser.script(
+        "(document.querySelector('#animatediff-pnginfo').textContent = '⚠ clip.mp4 could not be read', true)"
+    )
+    browser.script(
+        drop.replace("[bytes], 'clip.mp4', {type: 'video/mp4'}", "[''], 'still.png', {type: 'image/png'}") % PLAYER
+    )
+    browser.until("document.querySelector('#animatediff-pnginfo').textContent === ''")
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])

@@ -78,3 +78,11 @@ def test_old_numerics_knows_the_old_keys_only(drawn):
     assert len(shares(drawn("0: a\n50% smooth: b"))[0]) == 4
     assert not shares(drawn("50% smooth: b", old_numerics=True))
     assert shares(drawn("0: a\n2: b", closed_loop="R+P", old_numerics=True)) == [[1, 0.5, 0, 0], [0, 0.5, 1, 1]]
+
+
+def test_comments_and_tags_are_none_of_it(host, drawn, monkeypatch):
+    """As in the WebUI's generation; a text in the page still has them."""
+    monkeypatch.setattr(host.shared.opts, "enable_prompt_comments", True, raising=False)
+    assert names(drawn("<lora:x:1> 0: cat # not a dog\n# then\n8: dog <lora:x:1>")) == names(drawn("0: cat\n8: dog"))
+    monkeypatch.setattr(host.shared.opts, "enable_prompt_comments", False)
+    assert "#2" in drawn("0: cat #2\n8: dog")

@@ -1,5 +1,7 @@
 """Prompts that travel: what the UNet is told of every frame follows the formula, whatever else is in the prompt."""
 
+import re
+
 import pytest
 import torch
 
@@ -280,3 +282,41 @@ def test_wildcards_make_a_travelling_prompt_of_their_own(host, seen):
 
     host.generate({}, prompt="__animal__", scripts=[script(host, process=process)])
     torch.testing.assert_close(seen[-1][0][2], between(host, "a fish", "a bird", 0.5))
+
+
+@pytest.mark.parametrize("style", ["art <lora:x:1>", "<lora:x:1> art, {prompt}", "<lora:x:1>"])
+def test_a_style_may_bring_a_lora(host, seen, style):
+    host.shared.prompt_styles.styles["mine"] = (style, "")
+    p = host.p({}, prompt=TRAVELLING, styles=["mine"])
+    host.run(p)
+    around = host.shared.prompt_styles.apply_styles_to_prompt
+    whole = [re.sub("<.*?>", "", around(text, ["mine"])).strip() for text in ("a cat", "a dog")]
+    torch.testing.assert_close(seen[-1][0][2], between(host, *whole, 0.5))
+    assert not any("some keys only" in comment for comment in p.comments)
+
+
+def test_tags_may_stand_in_front_of_a_key(host, seen):
+    known = []
+
+    def process_batch(p, *_, **__):
+        known.append([network.items for network in p.extra_network_data["lora"]])
+
+    prompt = "<lora:x:1> 0: a cat\n<lora:x:1> 4: a dog"
+    host.generate({}, prompt=prompt, scripts=[script(host, process_batch=process_batch)])
+    assert known == [[["x", "1"]]]
+    torch.testing.assert_close(seen[-1][0][2], between(host, "a cat", "a dog", 0.5))
+
+
+def test_a_lora_in_the_keys_of_the_hires_prompt_alone_is_one_lora(host):
+    known = []
+
+    def process_batch(p, *_, **__):
+        known.append([network.items for network in p.hr_extra_network_data["lora"]])
+
+    hires = {"enable_hr": True, "hr_second_pass_steps": 1, "hr_prompt": "0: a cat <lora:x:1>\n2: a dog <lora:x:1>"}
+    host.generate({}, prompt="a bird", scripts=[script(host, process_batch=process_batch)], **hires)
+    assert known == [[["x", "1"]]]
+
+
+def test_weights_may_travel_behind_the_tag_of_a_lora(host):
+    assert host.generate({}, prompt="0: a cat <lora:x:0.5> (smile:0->1.2), (frown:1->0)\n2: a dog <lora:x:0.5>")
