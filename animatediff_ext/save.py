@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -29,20 +29,21 @@ def save_animation(
     formats: Collection[str] | None = None,
     options: EncodeOptions | None = None,
     say: Callable[[str], None] = _LOG.info,
+    played: tuple[Frames, float] | None = None,
 ) -> dict[str, Path]:
     """Write ``frames`` as ``stem.gif``, ``stem.mp4``, …, and single pictures into the folder ``stem``.
 
     ``comment`` is in all files, or if not ``embedded`` in the TXT alone, which is nothing else. ``formats`` defaults to
-    those of the settings. ``say`` is told what a limit of the GIF's size has cost. Returns
-    format → path. Raises `MediaError` if a file cannot be written; then none of it is there.
+    those of the settings. ``say`` is told what a limit of the GIF's size has cost. ``played`` is what `made_once` lends
+    where others read it as well. Returns format → path. Raises `MediaError` if a file cannot be written; then none of
+    it is there.
     """
-    played, fps = as_played(frames, animation)
     limits = GifLimits(mb=animation.output.gif_max_mb, width=animation.output.gif_max_width)
     writers = {**WRITERS, "GIF": partial(write_small_gif, limits=limits, say=say)} if limits else WRITERS
     chosen = animation.output.formats if formats is None else formats
     names = [name for name in FILE_ORDER if name in chosen]
     stem.parent.mkdir(parents=True, exist_ok=True)
-    with _made_once(played, names, stem.parent) as ready:
+    with nullcontext(played) if played else made_once(frames, animation, names, stem.parent) as (ready, fps):
         return {
             name: writers[name](
                 ready,
@@ -57,14 +58,20 @@ def save_animation(
 
 
 @contextmanager
-def _made_once(played: Frames, names: Sequence[str], folder: Path) -> Iterator[Frames]:
-    """New frames take long to make, and each format reads all of them, a GIF several times; TXT does not."""
-    readers = [name for name in names if name != "TXT"]
+def made_once(
+    frames: Sequence[Image], animation: Animation, readers: Collection[str], folder: Path
+) -> Iterator[tuple[Frames, float]]:
+    """What `as_played` returns, for formats as ``readers``; what they need to share it waits in ``folder``.
+
+    New frames take long to make, and each format reads all of them, a GIF several times; TXT does not.
+    """
+    played, fps = as_played(frames, animation)
+    readers = {*readers} - {"TXT"}
     if isinstance(played, Sequence) or (len(readers) <= 1 and "GIF" not in readers):
-        yield played
+        yield played, fps
     else:
         with kept(played, folder) as ready:
-            yield ready
+            yield ready, fps
 
 
 def as_played(frames: Sequence[Image], animation: Animation) -> tuple[Sequence[Image], float]:

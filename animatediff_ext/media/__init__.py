@@ -6,7 +6,7 @@
 PyAV is imported by the formats that need it, when they are used.
 """
 
-from animatediff_ext.media.errors import MediaError
+from animatediff_ext.media.errors import MediaError, StorageError
 from animatediff_ext.media.interpolate import interpolated
 from animatediff_ext.media.kept import kept
 from animatediff_ext.media.options import EncodeOptions
@@ -24,6 +24,7 @@ __all__ = [
     "EncodeOptions",
     "GifLimits",
     "MediaError",
+    "StorageError",
     "Timeline",
     "check_formats",
     "frame_times",

@@ -3,3 +3,7 @@
 
 class MediaError(ValueError):
     """One sentence or two: what was given, what is allowed, what to do next."""
+
+
+class StorageError(MediaError):
+    """No mistake in what was asked for: a disk is full, or a folder may not be written."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from animatediff_ext.media.errors import MediaError
+from animatediff_ext.media.errors import MediaError, StorageError
 from animatediff_ext.whole_file import beside, replace, whole_file
 
 _FRAME_NAME = re.compile(r"\d{5,}\.png")
@@ -25,7 +25,7 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
     After any exception the file is gone, and an older file of that name is as it was. Missing folders are made.
     """
     path = Path(path)
-    with _explained(path), whole_file(path) as part:
+    with explained(path), whole_file(path) as part:
         yield part
 
 
@@ -35,7 +35,7 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not _holds_only_frames(path):
         raise MediaError(f"{path} exists and holds more than numbered frames; choose a folder that does not exist yet.")
-    with _explained(path):
+    with explained(path):
         part = beside(path)
         try:
             part.mkdir()
@@ -66,18 +66,21 @@ def _holds_only_frames(path: Path) -> bool:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Say in a sentence what the file system refused. FFmpeg's errors carry the same numbers as Python's."""
+def explained(path: Path) -> Iterator[None]:
+    """Say in a sentence what the file system refused. FFmpeg's errors carry the same numbers as Python's.
+
+    Raises ``StorageError``.
+    """
     try:
         yield
     except Exception as error:
         number = getattr(error, "errno", None)
         if number in _DISK_FULL:
-            raise MediaError(
+            raise StorageError(
                 f"The disk is full: {path} could not be written. Free some space and try again."
             ) from error
         if number in _FORBIDDEN:
-            raise MediaError(
+            raise StorageError(
                 f"{path} may not be written. Check that its folder is writable and that no program has it open."
             ) from error
         raise

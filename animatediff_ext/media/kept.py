@@ -11,7 +11,7 @@ from tempfile import SpooledTemporaryFile
 
 import numpy as np
 
-from animatediff_ext.media.errors import MediaError
+from animatediff_ext.media.errors import StorageError
 from animatediff_ext.media.frames import Frames, rgb_frames
 
 MOST_BYTES_IN_MEMORY = 256 * 1024**2
@@ -23,7 +23,7 @@ def kept(frames: Frames, folder: Path, *, most_bytes: int = MOST_BYTES_IN_MEMORY
     """Lend the same frames, as uint8 arrays ``h w 3``; each is made when it is asked for the first time.
 
     What is more than ``most_bytes`` waits in a file without a name in ``folder``: not where the system has its own,
-    which may be memory again. Raises ``MediaError`` where that is full.
+    which may be memory again. Raises ``StorageError`` where that is full.
     """
     with SpooledTemporaryFile(max_size=most_bytes, dir=folder) as file:
         yield _Kept(frames, file, folder)
@@ -53,7 +53,7 @@ class _Kept:
             self._file.seek(0, os.SEEK_END)
             self._file.write(frame.data)
         except OSError as error:
-            raise MediaError(
+            raise StorageError(
                 f"The frames of the clip found no room in {self._folder} while it was saved ({error.strerror}): free "
                 "some space there, or lower Interp X."
             ) from error

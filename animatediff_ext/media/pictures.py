@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import tee
 from pathlib import Path
 
 from PIL import Image
@@ -25,16 +26,19 @@ def write_png(
 ) -> Path:
     """Write the folder ``path`` with ``00000.png``, ``00001.png`` and so on; return it.
 
-    Each picture has the comment as text chunk ``parameters``, where the WebUI looks for it. ``fps``, ``loops`` and
-    ``options`` have no place in PNG and are ignored.
+    Each picture has the comment as text chunk ``parameters``, where the WebUI looks for it. One with alpha keeps it.
+    ``fps``, ``loops`` and ``options`` have no place in PNG and are ignored.
     """
     comment = clean_comment(comment)
     info = PngInfo()
     if comment:
         info.add_text("parameters", comment)  # tEXt, or iTXt where Latin-1 has not all its letters
+    given, checked = tee(frames)  # each frame is made once
     with new_folder(path) as folder:
-        for index, rgb in enumerate(rgb_frames(frames)):
-            Image.fromarray(rgb).save(folder / f"{index:05}.png", pnginfo=info)
+        for index, (rgb, frame) in enumerate(zip(rgb_frames(checked), given, strict=True)):
+            has_alpha = isinstance(frame, Image.Image) and "A" in frame.getbands()
+            picture = frame.convert("RGBA") if has_alpha else Image.fromarray(rgb)
+            picture.save(folder / f"{index:05}.png", pnginfo=info)
     return Path(path)
 
 

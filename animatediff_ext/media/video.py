@@ -27,6 +27,7 @@ ENCODERS: dict[str, tuple[str, ...]] = {
 """Codec → FFmpeg's encoders for it, the best first."""
 
 _TITLE_LETTERS = 100
+_MAX_FPS_OF_SVT = 240
 # Speed on the encoders' own scales, for "ultrafast" to "veryslow"; x264 and x265 take the names themselves.
 _SVT_PRESETS = dict(zip(PRESETS, ("12", "11", "10", "9", "8", "7", "6", "5", "4"), strict=True))
 _AOM_CPU_USED = dict(zip(PRESETS, ("8", "8", "7", "7", "6", "5", "4", "3", "2"), strict=True))
@@ -60,7 +61,7 @@ def write_mp4(
     place in MP4 and is ignored. Raises ``MediaError``, also where this build of PyAV lacks the encoder.
     """
     rate, _, comment = frame_rate(fps), checked_loops(loops), clean_comment(comment)
-    encoder = encoder_for(options.mp4_codec, "MP4")
+    encoder = mp4_encoder(options, rate)
     plan = _Plan(
         container="mp4",
         encoder=encoder,
@@ -95,6 +96,17 @@ def write_webm(
         metadata={"title": comment.strip().partition("\n")[0][:_TITLE_LETTERS], "comment": comment} if comment else {},
     )
     return _write(frames, path, rate, plan)
+
+
+def mp4_encoder(options: EncodeOptions, fps: float) -> str:
+    """As ``encoder_for``. Also raises ``MediaError`` if the encoder makes no file that plays so fast."""
+    encoder = encoder_for(options.mp4_codec, "MP4")
+    if encoder == "libsvtav1" and fps > _MAX_FPS_OF_SVT:
+        raise MediaError(
+            f"The video plays {float(fps):g} frames a second (FPS times Interp X), but MP4 with av1 takes at most "
+            f"{_MAX_FPS_OF_SVT}: lower one of the two, or choose another MP4 codec, h264 or h265, or another format."
+        )
+    return encoder
 
 
 def encoder_for(codec: str, format: str) -> str:

@@ -17,7 +17,7 @@ from animatediff_ext.media.gif import write_gif
 from animatediff_ext.media.options import EncodeOptions
 from animatediff_ext.media.pictures import write_png, write_txt
 from animatediff_ext.media.pyav import load_pyav
-from animatediff_ext.media.video import encoder_for, write_mp4, write_webm
+from animatediff_ext.media.video import encoder_for, mp4_encoder, write_mp4, write_webm
 from animatediff_ext.media.webp import write_webp
 
 WRITERS: dict[str, Callable[..., Path]] = {
@@ -32,11 +32,14 @@ ENDINGS = {"GIF": ".gif", "MP4": ".mp4", "WEBP": ".webp", "WEBM": ".webm", "PNG"
 """Format → what the name of its file ends in; PNG is a folder."""
 
 
-def check_formats(formats: Iterable[str], options: EncodeOptions) -> None:
-    """Raises ``MediaError`` if this installation cannot write one of them: better before the frames are made."""
+def check_formats(formats: Iterable[str], options: EncodeOptions, *, fps: float) -> None:
+    """Raises ``MediaError`` if this installation cannot write one of them: better before the frames are made.
+
+    ``fps`` is that of the files, with frames that are interpolated.
+    """
     if "GIF" in formats:
         load_pyav("Writing GIF")
     if "MP4" in formats:
-        encoder_for(options.mp4_codec, "MP4")
+        mp4_encoder(options, fps)
     if "WEBM" in formats:
         encoder_for("vp9", "WEBM")

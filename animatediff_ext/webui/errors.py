@@ -9,7 +9,7 @@ from fastapi import HTTPException
 
 from animatediff_ext.formats import FormatError
 from animatediff_ext.inject import MisfitError, RowLayoutError
-from animatediff_ext.media import MediaError
+from animatediff_ext.media import MediaError, StorageError
 from animatediff_ext.setting import SettingsError
 
 EXPECTED = (FormatError, MediaError, MisfitError, RowLayoutError, SettingsError)
@@ -34,6 +34,13 @@ class AnimateDiffError(HTTPException):
 
     def __str__(self) -> str:
         return self.detail
+
+
+def status_of(problem: Exception) -> int:
+    """What the API answers with: 507 is *Insufficient Storage*, another time or place may do."""
+    if isinstance(problem, AnimateDiffError):
+        return problem.status_code
+    return 507 if isinstance(problem, StorageError) else 422
 
 
 @contextmanager

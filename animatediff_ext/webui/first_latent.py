@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from modules import devices, images, rng, shared
@@ -10,7 +12,7 @@ from modules.sd_samplers_common import approximation_indexes, images_tensor_to_s
 from PIL import Image
 
 from animatediff_ext.noise import between_pictures, keep_shares
-from animatediff_ext.params import Animation
+from animatediff_ext.params import Animation, ImageToVideo
 from animatediff_ext.setting import SettingsError
 
 SEED_OFFSET = 0x5EED_0000
@@ -27,9 +29,16 @@ class FirstLatent:
 
     def prepare(self) -> None:
         p = self._p
-        if not isinstance(p, StableDiffusionProcessingImg2Img) or len(p.init_images) > 1:
-            return
         settings = self._animation.image_to_video
+        if not isinstance(p, StableDiffusionProcessingImg2Img):
+            return
+        if len(p.init_images) > 1:
+            if replace(settings, last_frame=settings.last_frame or None) != ImageToVideo():
+                p.comment(
+                    "Several pictures are the frames themselves, so the settings that lead away from the first one or "
+                    "to a last one (last_frame, latent_power and latent_scale) were not used."
+                )
+            return
         if self._picture is None:
             self._picture = p.init_latent
         num_frames = self._animation.num_frames

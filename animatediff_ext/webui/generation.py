@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from traceback import clear_frames
 from typing import Any
 
@@ -23,8 +24,10 @@ from animatediff_ext.infotext import entries
 from animatediff_ext.inject import frame_major
 from animatediff_ext.inject.attach import Blend, Call
 from animatediff_ext.media import check_formats
+from animatediff_ext.media.files import explained
 from animatediff_ext.out_of_memory import is_out_of_memory
 from animatediff_ext.params import Animation
+from animatediff_ext.save import as_played
 from animatediff_ext.webui import (
     arguments,
     changes,
@@ -43,7 +46,7 @@ from animatediff_ext.webui.argument_object import ShownArgument
 from animatediff_ext.webui.arrivals import Arrival
 from animatediff_ext.webui.control_hints import hints_cut
 from animatediff_ext.webui.controlnet import Guidance
-from animatediff_ext.webui.errors import EXPECTED, NOT_ENOUGH_MEMORY, AnimateDiffError, mistakes_said
+from animatediff_ext.webui.errors import EXPECTED, NOT_ENOUGH_MEMORY, AnimateDiffError, mistakes_said, status_of
 from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.folders import without_folders
 from animatediff_ext.webui.frame_masks import FrameMasks
@@ -128,7 +131,8 @@ def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generatio
             f"The extension {host.rival()} is installed as well, and only one of the two can animate: "
             "disable one of them under Extensions."
         )
-    check_formats(animation.output.formats, encode_options())
+    _, fps = as_played((), animation)
+    check_formats(animation.output.formats, encode_options(), fps=fps)
     animation = _with_listed_modules(animation)
     progress = Progress(animation, p.n_iter)
     loaded = CACHE.load(animation.motion_module, *filter(None, [animation.motion.second_module]))
@@ -136,6 +140,7 @@ def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generatio
     guidance = Guidance(p, animation, init_pictures)
     try:
         animation = animation.resolved(_number_of_frames(p, animation, init_pictures, guidance))
+        _check_sizes(p)
         guidance.apply(animation.num_frames)
         blend = _blend(animation, loaded)
         check_motion(animation, blend)
@@ -194,6 +199,19 @@ def _number_of_frames(p, animation: Animation, pictures: list, guidance: Guidanc
     return num_frames
 
 
+def _check_sizes(p) -> None:
+    """The frames of a video have one size; with *Only masked* each gets that of the picture that it is pasted into."""
+    sizes = dict.fromkeys(picture.size for picture in getattr(p, "init_images", None) or [])
+    masked = getattr(p, "image_mask", None) is not None and host.setting("overlay_inpaint", True)
+    if masked and p.inpaint_full_res and len(sizes) > 1:
+        named = ", ".join(f"{width}×{height}" for width, height in sizes)
+        raise AnimateDiffError(
+            f"The pictures have sizes of {named}, but with Only masked each frame keeps the size of its picture, and "
+            "the frames of a video have one: give pictures of one size, or choose Whole picture (inpaint_full_res "
+            "false)."
+        )
+
+
 def _one_video_for_each_prompt(p, num_frames: int) -> dict[str, Any]:
     """Scripts such as *Prompt matrix* give a list with a prompt for each picture; here each is that of a video."""
     counts = [len(texts) for texts in (p.prompt, p.negative_prompt) if isinstance(texts, list)]
@@ -222,7 +240,8 @@ def _for_user(problem: Exception, p) -> Exception:
     if is_out_of_memory(problem):
         shown = AnimateDiffError(NOT_ENOUGH_MEMORY, status_code=503)
     elif isinstance(problem, (AnimateDiffError, *EXPECTED)):
-        shown = AnimateDiffError(without_folders(str(problem), p.outpath_samples) if p.is_api else str(problem))
+        sentence = without_folders(str(problem), p.outpath_samples) if p.is_api else str(problem)
+        shown = AnimateDiffError(sentence, status_of(problem))
     else:
         return problem
     plot_words.tell(p, shown)
@@ -392,7 +411,8 @@ class Generation:
         p = self.p
         try:
             self._raise_kept_problem()
-            yield
+            with explained(Path(p.outpath_samples or ".")):
+                yield
         except Exception as problem:
             raised, close = _for_user(problem, p), p.close
             processed.images, processed.infotexts, processed.index_of_first_image = [], [""], 0

@@ -14,6 +14,8 @@ from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from functools import wraps
+from inspect import getclosurevars
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,7 @@ def _moving(draw: Callable) -> Callable:
         clips = [clip for clip in map(_clip_of, cells.values()) if clip]
         if clips and plot.images and not shared.state.interrupted:
             num_grids = 1 + (len(how["zs"]) if how.get("include_sub_grids") else 0)
+            plot.infotexts = [own or text for own, text in zip_longest(_infotexts_of(cell), plot.infotexts)]
             with host.overrides_in_force(p):
                 _set_in_motion(p, plot, num_grids, clips, at)
             if not p.is_api:
@@ -146,6 +149,14 @@ def _moving(draw: Callable) -> Callable:
 
     setattr(drawn, _WRAPPED, True)
     return drawn
+
+
+def _infotexts_of(cell: Callable) -> list[str | None]:
+    """The grids' own, in which the plot is named: it puts them into its answer only after it has drawn."""
+    try:
+        return getclosurevars(cell).nonlocals.get("grid_infotext", [])
+    except (TypeError, ValueError):  # not the WebUI's own function
+        return []
 
 
 def _say(p, plot, sentences: list[str]) -> None:

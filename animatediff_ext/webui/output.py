@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from modules import shared
 from modules.processing import Processed
 from PIL.Image import Image, fromarray
 
-from animatediff_ext.save import FILE_ORDER, as_played, save_animation
+from animatediff_ext.media.frames import Frame, Frames
+from animatediff_ext.save import FILE_ORDER, made_once, save_animation
 from animatediff_ext.webui import host, names, playing
 from animatediff_ext.webui.arrivals import Arrival
 from animatediff_ext.webui.generation import Generation
 from animatediff_ext.webui.settings import encode_options
 from animatediff_ext.webui.temporary import preview_stem, stem_for_now
-from animatediff_ext.webui.upload import name_below, name_for_now, upload_videos
+from animatediff_ext.webui.upload import UPLOADED, name_below, name_for_now, upload_videos
 
 _SHOWN_BY_A_BROWSER = ("GIF", "WEBP")
 """The gallery shows pictures; these move."""
@@ -48,15 +48,18 @@ class Video:
     """Takes sentences on its files."""
 
 
-def write_arrived(generation: Generation) -> None:
+def write_arrived(generation: Generation) -> bool:
     """Write the videos that are finished, before the next one begins: whatever happens to that, they are there.
 
-    Raises `MediaError` if a file cannot be written.
+    Returns whether it is to begin: the WebUI has looked for *Interrupt* before, and writing takes a while, in which
+    *Skip* is not meant for the next one either. Raises `MediaError` if a file cannot be written.
     """
     for arrival in generation.arrivals:
         if arrival.shown is None:
             generation.progress.now(stage="writing")
             _written(generation, arrival, _video(generation, arrival))
+    shared.state.skipped = False
+    return not (shared.state.interrupted or shared.state.stopping_generation)
 
 
 def rescue(generation: Generation) -> None:
@@ -140,13 +143,18 @@ def _written(generation: Generation, arrival: Arrival, video: Video) -> list[Ima
 def _fill_gallery(generation: Generation, video: Video) -> list[Image]:
     """The first frame, standing for the file that moves: the gallery serves that, other scripts still see a picture."""
     keep = _is_kept(generation, video)
-    formats = _formats(generation, keep) if keep else {*_SHOWN_BY_A_BROWSER} & {*generation.animation.output.formats}
-    files = _write(generation, video, _stem(generation, video) if keep else preview_stem(), formats)
-    _upload(generation, video, files, keep)
+    formats = _formats(generation, keep)
+    if not keep:
+        formats &= {*UPLOADED} if _is_uploaded(video) else {*_SHOWN_BY_A_BROWSER}
+    stem = _stem(generation, video) if keep else preview_stem()
+    readers = formats if formats & {*_SHOWN_BY_A_BROWSER} else {*formats, "WEBP"}
+    with made_once(video.frames, generation.animation, readers, stem.parent) as played:
+        files = _write(generation, video, stem, formats, played)
+        _upload(generation, video, files, keep)
+        moving = stand_in(files, partial(_write, generation, video, played=played))
     picture = video.frames[0].copy()
-    moving = stand_in(files, partial(_write, generation, video))
     picture.already_saved_as = str(moving)
-    picture.plays = playing.entry(moving, files, as_played(video.frames, generation.animation)[1])
+    picture.plays = playing.entry(moving, files, played[1])
     return [picture]
 
 
@@ -166,7 +174,7 @@ class FilePicture(Image):
 
     @classmethod
     def of(cls, frame: Image, file: Path) -> FilePicture:
-        picture = frame.copy()
+        picture = frame.convert("RGB")  # which the WebUI would do itself to one with alpha, and get a plain picture
         picture.__class__ = cls  # Pillow has no way to make a picture of a class of one's own from another one
         picture.content = file.read_bytes()
         return picture
@@ -182,25 +190,30 @@ def _answer_api(generation: Generation, video: Video) -> list[Image]:
     """The files, then single frames if they were asked for or if there is nothing else to return."""
     keep = _is_kept(generation, video)
     formats = _formats(generation, keep)
-    with nullcontext(_stem(generation, video)) if keep else stem_for_now() as stem:
-        files = _write(generation, video, stem, formats if keep else formats & set(RETURNED))
+    if not keep:
+        formats &= {*RETURNED}
+    single = {"Frame"} & {*generation.animation.output.formats}
+    with (
+        nullcontext(_stem(generation, video)) if keep else stem_for_now() as stem,
+        made_once(video.frames, generation.animation, formats | single, stem.parent) as played,
+    ):
+        files = _write(generation, video, stem, formats, played)
         _upload(generation, video, files, keep)
         answer: list[Image] = [FilePicture.of(video.frames[0], files[name]) for name in RETURNED if name in files]
-    if "Frame" in generation.animation.output.formats:
-        return answer + _played(generation, video)
-    return answer or video.frames
+        if single:
+            return answer + _singles(video, played[0])
+    return answer or _singles(video, video.frames)
 
 
-def _played(generation: Generation, video: Video) -> list[Image]:
-    """The frames that a file has: played back to close a loop, with those that were interpolated."""
-    frames, _ = as_played(video.frames, generation.animation)
-    return [frame if isinstance(frame, Image) else _new_frame(frame, like=video.frames[0]) for frame in frames]
-
-
-def _new_frame(pixels: np.ndarray, *, like: Image) -> Image:
-    frame = fromarray(pixels)
-    frame.info = dict(like.info)
-    return frame
+def _singles(video: Video, frames: Iterable[Frame]) -> list[Image]:
+    """Copies that say how the video was made; the WebUI wrote into each frame how a still of its seed is."""
+    about = {"parameters": video.infotext} if shared.opts.enable_pnginfo else {}
+    singles = []
+    for frame in frames:
+        single = frame.copy() if isinstance(frame, Image) else fromarray(frame)
+        single.info.update(about)
+        singles.append(single)
+    return singles
 
 
 def _hand_over(generation: Generation, video: Video) -> list[Image]:
@@ -224,7 +237,13 @@ def _formats(generation: Generation, keep: bool) -> set[str]:
     return formats if keep and shared.opts.animatediff_save_to_custom else formats - {"PNG"}
 
 
-def _write(generation: Generation, video: Video, stem: Path, formats: set[str]) -> dict[str, Path]:
+def _write(
+    generation: Generation,
+    video: Video,
+    stem: Path,
+    formats: set[str],
+    played: tuple[Frames, float] | None = None,
+) -> dict[str, Path]:
     return save_animation(
         video.frames,
         stem,
@@ -234,6 +253,7 @@ def _write(generation: Generation, video: Video, stem: Path, formats: set[str]) 
         formats=formats,
         options=encode_options(),
         say=video.say,
+        played=played,
     )
 
 
@@ -248,9 +268,14 @@ def _stem(generation: Generation, video: Video) -> Path:
     return names.new_stem(generation.p, named)
 
 
+def _is_uploaded(video: Video) -> bool:
+    """What was cut short only if the user wants that kept."""
+    return shared.opts.animatediff_s3_enable and (video.complete or shared.opts.save_incomplete_images)
+
+
 def _upload(generation: Generation, video: Video, files: dict[str, Path], keep: bool) -> None:
-    """To the bucket of the settings; what was cut short only if the user wants that kept."""
+    """To the bucket of the settings."""
     p = generation.p
-    if video.complete or shared.opts.save_incomplete_images:
+    if _is_uploaded(video):
         request = generation.animation.output.request_id
         upload_videos(files, name_below(names.root(p)) if keep else name_for_now(video.seed, request), video.say)

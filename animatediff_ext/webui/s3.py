@@ -5,7 +5,9 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from posixpath import splitext
 from urllib.parse import urlsplit, urlunsplit
 
 _SECONDS_TO_CONNECT = 10
@@ -67,8 +69,11 @@ def endpoint_of(host: str, port: str) -> str | None:
     return urlunsplit((parts.scheme, f"{parts.netloc}:{port}", parts.path.rstrip("/"), "", ""))
 
 
-def upload(files: Mapping[str, Path], bucket: Bucket) -> None:
-    """Put files into a bucket, each under its key. A bucket that is not there is made. Raises `S3Error`."""
+def upload(files: Mapping[str, Path], bucket: Bucket) -> list[str]:
+    """Put files into a bucket, each under its key; where one is taken there, all get the same number. Returns the keys.
+
+    A bucket that is not there is made. Raises `S3Error`.
+    """
     try:
         import boto3
         from boto3.exceptions import Boto3Error
@@ -81,9 +86,11 @@ def upload(files: Mapping[str, Path], bucket: Bucket) -> None:
     try:
         client = _client(boto3, bucket)
         _make_sure_of(client, bucket, ClientError)
-        for key, path in files.items():
+        keys = _free_keys(client, bucket, list(files), ClientError)
+        for key, path in zip(keys, files.values(), strict=True):
             kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
             client.upload_file(str(path), bucket.name, key, ExtraArgs={"ContentType": kind})
+        return keys
     except (Boto3Error, BotoCoreError, ClientError, OSError, ValueError) as error:
         hint = ""
         if isinstance(error, SSLError):
@@ -122,3 +129,20 @@ def _make_sure_of(client, bucket: Bucket, client_error: type[Exception]) -> None
         # Whoever may only write is refused a look at the bucket (403), and can upload all the same.
         if error.response["Error"]["Code"] in ("404", "NoSuchBucket"):
             client.create_bucket(Bucket=bucket.name)
+
+
+def _free_keys(client, bucket: Bucket, keys: list[str], client_error: type[Exception]) -> list[str]:
+    """Videos of txt2img and img2img are numbered apart, and anew once a folder has been emptied."""
+    tried = ([f"-{number}".join(splitext(key)) if number else key for key in keys] for number in count())
+    return next(those for those in tried if not any(_is_taken(client, bucket, key, client_error) for key in those))
+
+
+def _is_taken(client, bucket: Bucket, key: str, client_error: type[Exception]) -> bool:
+    try:
+        client.head_object(Bucket=bucket.name, Key=key)
+    except client_error as error:
+        # It is not there (404), or whoever may only write is refused a look (403). Else nothing is known.
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+            raise
+        return False
+    return True

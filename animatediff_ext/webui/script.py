@@ -72,8 +72,10 @@ class AnimateDiffScript(scripts.Script):
         running = generation_of(p)
         if running:
             with running.keeping_problems():
-                output.write_arrived(running)
-                running.before_batch()
+                if output.write_arrived(running):
+                    running.before_batch()
+                else:
+                    p.prompts = []  # at which the WebUI's loop ends
 
     def process_before_every_sampling(self, p, *args, **kwargs):
         running = generation_of(p)

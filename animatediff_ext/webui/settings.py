@@ -40,7 +40,9 @@ def _models_and_names() -> None:
         "Default Save Formats",
         gr.CheckboxGroup,
         {"choices": list(VIDEO_FORMATS)},
-    ).info("what is ticked in the page at first; requests of the API say format").needs_reload_ui()
+    ).info(
+        "what is ticked in the page at first, and what a request of the API gets that does not say format"
+    ).needs_reload_ui()
     _add(
         "animatediff_save_to_custom",
         True,
@@ -154,11 +156,19 @@ def encode_options() -> EncodeOptions:
     opts = shared.opts
     one_palette = opts.animatediff_optimize_gif_palette or opts.animatediff_optimize_gif_gifsicle
     return EncodeOptions(
-        mp4_crf=int(opts.animatediff_mp4_crf),
+        mp4_crf=_whole(opts.animatediff_mp4_crf),
         mp4_preset=opts.animatediff_mp4_preset,
         mp4_tune=opts.animatediff_mp4_tune,
-        webp_quality=int(opts.animatediff_webp_quality),
+        webp_quality=_whole(opts.animatediff_webp_quality),
         webp_lossless=opts.animatediff_webp_lossless,
         mp4_codec=opts.animatediff_mp4_codec,
         gif_palette="clip" if one_palette else "frame",
     )
+
+
+def _whole(value):
+    """Sliders and clients send 23.0 and "23" as well; what is no number is left to `EncodeOptions` to refuse."""
+    try:
+        return int(value)
+    except (OverflowError, TypeError, ValueError):
+        return value

@@ -28,12 +28,12 @@ def upload_videos(files: Mapping[str, Path], name_of: Callable[[Path], str], say
         return
     try:
         bucket = _bucket()
-        upload(keys, bucket)
+        uploaded = upload(keys, bucket)
     except S3Error as problem:
         _LOG.warning("%s", problem)
         say(f"{problem} The videos were made all the same.")
     else:
-        say("Uploaded to " + " ".join(map(bucket.url, keys)))
+        say("Uploaded to " + " ".join(map(bucket.url, uploaded)))
 
 
 def name_for_now(seed: int, request_id: str) -> Callable[[Path], str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from animatediff_ext import whole_file
-from animatediff_ext.media import ENDINGS, WRITERS, MediaError
+from animatediff_ext.media import ENDINGS, WRITERS, StorageError
 from animatediff_ext.media.files import new_file, new_folder
 
 from .clips import ALL_FORMATS, VIDEO_FORMATS, LazyClip, names_in
@@ -80,7 +80,7 @@ def test_while_frames_arrive_there_is_no_file_of_that_name(tmp_path, format):
 def test_errors_of_the_disk_become_a_sentence_with_the_path(tmp_path, format, number):
     told = {errno.ENOSPC: "disk is full.*Free some space", errno.EACCES: "may not be written"}[number]
     path = tmp_path / f"clip{ENDINGS[format]}"
-    with pytest.raises(MediaError, match=told) as caught:
+    with pytest.raises(StorageError, match=told) as caught:
         WRITERS[format](failing_after(2, OSError(number, os.strerror(number))), path, fps=8)
     assert str(path) in str(caught.value)
     assert names_in(tmp_path) == []
@@ -104,7 +104,7 @@ def small_disk(tmp_path_factory):
 def test_a_disk_that_fills_up_is_told_and_left_empty(small_disk, format):
     noise = np.random.default_rng(0)
     frames = [noise.integers(0, 256, (96, 96, 3), dtype=np.uint8) for _ in range(24)]
-    with pytest.raises(MediaError, match="disk is full"):
+    with pytest.raises(StorageError, match="disk is full"):
         WRITERS[format](frames, small_disk / f"clip{ENDINGS[format]}", fps=8, comment="é" * 70_000)
     assert names_in(small_disk) == []
 

@@ -17,6 +17,24 @@ def test_png_is_a_folder_of_numbered_frames_with_every_pixel(tmp_path):
             np.testing.assert_array_equal(np.asarray(picture), original)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_png_is_as_transparent_as_its_frame(tmp_path, mode):
+    frames = [Image.fromarray(array).convert(mode) for array in LazyClip(3)]
+    for frame in frames:
+        frame.putalpha(Image.linear_gradient("L").resize(frame.size))
+    folder = WRITERS["PNG"](frames, tmp_path / "clip", fps=8, comment="plain")
+    for file, original in zip(sorted(folder.iterdir()), frames, strict=True):
+        with Image.open(file) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), np.asarray(original.convert("RGBA")))
+            assert picture.text == {"parameters": "plain"}
+
+
+def test_transparent_frames_have_one_size_too(tmp_path):
+    with pytest.raises(MediaError, match="Frame 1 is 9×8"):
+        WRITERS["PNG"]([Image.new("RGBA", (8, 8)), Image.new("RGBA", (9, 8))], tmp_path / "clip", fps=8)
+    assert names_in(tmp_path) == []
+
+
 @pytest.mark.parametrize("comment", ["plain", INFOTEXT, "é狐🦊\n" * 10_000])
 def test_every_png_has_the_comment_as_parameters(tmp_path, comment):
     for file in WRITERS["PNG"](LazyClip(3), tmp_path / "clip", fps=8, comment=comment).iterdir():

@@ -2,7 +2,7 @@ import av
 import numpy as np
 import pytest
 
-from animatediff_ext.media import WRITERS, EncodeOptions, MediaError, read_frames
+from animatediff_ext.media import WRITERS, EncodeOptions, MediaError, check_formats, read_frames
 from animatediff_ext.media import video as video_module
 from animatediff_ext.media.pyav import has_encoder
 
@@ -149,6 +149,20 @@ def test_a_missing_encoder_names_codec_format_and_ways_out(tmp_path, monkeypatch
 def test_an_encoder_that_no_build_has_is_not_there():
     assert not has_encoder("libnothing")
     assert has_encoder("mpeg4")
+
+
+@pytest.mark.skipif(not has_encoder("libsvtav1"), reason="this build of PyAV has another encoder for av1")
+def test_av1_that_would_play_too_fast_is_refused_in_words_before_any_frame(tmp_path):
+    av1 = EncodeOptions(mp4_codec="av1")
+    check_formats(["MP4"], av1, fps=240)
+    check_formats(["GIF", "WEBM"], av1, fps=1000)
+    check_formats(["MP4"], EncodeOptions(mp4_codec="h265"), fps=1000)
+    told = r"plays 250 frames a second \(FPS times Interp X\), but MP4 with av1 takes at most 240.*h264"
+    with pytest.raises(MediaError, match=told):
+        check_formats(["MP4"], av1, fps=250)
+    with pytest.raises(MediaError, match=told):
+        write("MP4", LazyClip(2), tmp_path, fps=250, options=av1)
+    assert len(list(read_frames(write("MP4", LazyClip(2, 64, 64), tmp_path, fps=240, options=av1)))) == 2
 
 
 def test_a_size_that_the_encoder_refuses_becomes_a_sentence(tmp_path):

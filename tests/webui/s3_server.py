@@ -22,6 +22,8 @@ class S3Server(ThreadingHTTPServer):
         """Bucket → key → (content type, content)."""
         self.refused = ""
         """The code of an error with which every upload is answered."""
+        self.blind = 0
+        """The status with which every look is answered."""
         self.port = self.server_address[1]
 
 
@@ -43,7 +45,11 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 5
 
     def do_HEAD(self):
-        self._answer(200 if self._bucket() in self.server.buckets else 404)
+        _, bucket, *key = urlsplit(self.path).path.split("/", 2)
+        if self.server.blind:
+            return self._answer(self.server.blind)
+        there = self.server.buckets.get(bucket)
+        return self._answer(404 if there is None or (any(key) and key[0] not in there) else 200)
 
     def do_PUT(self):
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -57,9 +63,6 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.server.buckets[bucket][key[0]] = self.headers["Content-Type"], content
         return self._answer(200)
-
-    def _bucket(self) -> str:
-        return urlsplit(self.path).path.split("/")[1]
 
     def _is_signed(self) -> bool:
         """AWS signature version 4, as docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html has it."""

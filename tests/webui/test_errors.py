@@ -1,5 +1,6 @@
 """A problem stops the generation with one sentence: ``AnimateDiffError``, which the API answers with 422."""
 
+import errno
 import gc
 import weakref
 from contextlib import suppress
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from animatediff_ext.media import MediaError
+from animatediff_ext.media.pyav import has_encoder
 from tests.webui.host import NUM_FRAMES, as_base64, picture
 from tests.webui.test_generation import HIRES, at_step, script
 
@@ -67,6 +69,13 @@ def test_settings_of_the_request_are_checked_as_well(host):
     assert calls == []
 
 
+@pytest.mark.parametrize("value", ["high", None, [23], float("inf")])
+@pytest.mark.parametrize(("name", "said"), [("mp4_crf", "MP4 CRF"), ("webp_quality", "WebP quality")])
+def test_a_setting_that_is_no_number_is_said(host, name, said, value):
+    words = sentence(host, {"format": ["MP4"]}, override_settings={f"animatediff_{name}": value})
+    assert words.startswith(f"{said} is {value!r}; it must be a whole number from ")
+
+
 def test_no_module_in_the_folder(host, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -120,6 +129,16 @@ def test_scripts_that_close_no_copy_get_no_stills_and_a_word(host, monkeypatch):
 
 def test_files_that_would_play_too_fast_are_refused_before_sampling(host):
     assert "at most 1000 frames" in sentence(host, {"fps": 200, "interp": "FILM", "interp_x": 10})
+
+
+@pytest.mark.skipif(not has_encoder("libsvtav1"), reason="this build of PyAV has another encoder for av1")
+def test_av1_that_would_play_too_fast_is_refused_before_sampling(host):
+    calls = at_step(host, 99, None)
+    av1 = {"override_settings": {"animatediff_mp4_codec": "av1"}}
+    fast = {"format": ["MP4"], "fps": 25, "interp": "FFmpeg", "interp_x": 10}
+    assert "plays 250 frames a second" in sentence(host, fast, **av1)
+    assert calls == []
+    assert host.generate({**fast, "interp": "Off"}, **av1).images, "25 are no more than 240"
 
 
 def test_another_engine_in_place_of_the_unet(host):
@@ -277,13 +296,26 @@ def test_a_mistake_of_ours_in_a_callback_is_not_swallowed(host, monkeypatch):
 def test_found_when_files_are_written(host, monkeypatch):
     """In *postprocess*, behind which only ``p.close()`` can still raise; it closes all the same."""
     output = host.webui("output")
-    problem = host.webui("errors").MediaError("The disk is full.")
+    problem = MediaError("A frame is too large.")
     monkeypatch.setattr(output, "save_animation", lambda *a, **k: (_ for _ in ()).throw(problem))
-    assert sentence(host, {"format": ["GIF"]}) == "The disk is full."
+    assert sentence(host, {"format": ["GIF"]}) == "A frame is too large."
     p = host.p({"format": ["GIF"]})
-    with pytest.raises(host.error, match="disk is full"):
+    with pytest.raises(host.error, match="too large"):
         host.run(p)
     assert p.c is None, "the host's own close was called"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ENOSPC, "The disk is full"), (errno.EACCES, "may not be written")]
+)
+def test_a_disk_that_takes_no_files_is_no_mistake_of_the_request(host, monkeypatch, number, words):
+    def refuse(*_args, **_how):
+        raise OSError(number, "of the disk")
+
+    for making in ("animatediff_ext.media.files.whole_file", "animatediff_ext.webui.names.new_stem"):
+        with monkeypatch.context() as patch:
+            patch.setattr(making, refuse)
+            assert words in sentence(host, {"format": ["GIF"]}, status=507)
 
 
 def test_a_last_frame_that_is_no_picture_is_refused_though_it_is_base64(host):

@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.models.ldm_unet import SpatialTransformer
 from tests.webui.host import NUM_FRAMES, as_base64, fingerprint, picture
@@ -423,7 +424,28 @@ def encoded(host, image):
     return host.shared.sd_model.encode(pixels)[0]
 
 
-def test_a_picture_from_the_api_can_be_the_last_frame_of_several(host):
+@pytest.mark.parametrize("settings", [{"last_frame": as_base64(picture("blue"))}, {"latent_power": 2.0}])
+def test_of_several_pictures_no_last_frame_is_made_which_is_mentioned(host, settings):
     """Then there is nothing to mix, and nothing fails."""
-    fields = {"video_length": 2, "last_frame": as_base64(picture("blue"))}
-    assert len(host.generate(fields, init_images=[picture(), picture()]).images) == 2
+    processed = host.generate({"video_length": 2, **settings}, init_images=[picture(), picture()])
+    assert len(processed.images) == 2
+    assert "(last_frame, latent_power and latent_scale) were not used" in processed.comments
+    plain = host.generate({"video_length": 2, "last_frame": ""}, init_images=[picture(), picture()])
+    assert "not used" not in plain.comments
+
+
+def test_pictures_of_several_sizes_are_frames_of_one_unless_only_the_masked_part_is_made(host):
+    pictures = [picture(size=64), picture(size=96), picture()]
+    fields = {"init_images": pictures, "image_mask": Image.new("L", (64, 64), 255)}
+    masked = {**fields, "inpaint_full_res": True}
+    calls = at_step(host, 99, None)
+    with pytest.raises(host.error, match=r"sizes of 64×64, 96×96, 32×32, but with Only masked.*inpaint_full_res false"):
+        host.generate({"video_length": 0}, **masked)
+    assert calls == []
+    for animation, request_ in [
+        ({"video_length": 0}, fields),
+        ({"video_length": 1}, masked),
+        ({"video_length": 0}, {**masked, "override_settings": {"overlay_inpaint": False}}),
+    ]:
+        frames = host.generate({"format": ["GIF", "Frame"], **animation}, **request_).images
+        assert len({frame.size for frame in frames}) == 1

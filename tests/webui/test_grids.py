@@ -28,7 +28,7 @@ def draw_xyz_grid(p, xs, ys, zs, cell, include_sub_grids):
     size = len(xs) * len(ys)
     grids = [joined(pictures[i : i + size], len(xs)) for i in range(0, len(pictures), size)]
     plot.images = [joined(grids, len(grids)), *grids, *pictures]
-    plot.infotexts = [texts[0]] * (1 + len(grids)) + texts
+    plot.infotexts = [texts[0], *texts[::size], *texts]
     return plot
 
 
@@ -49,8 +49,9 @@ def plot(host, tmp_path):
     def make(label, xs, *, seeds=(7,), zs=(0,), sub_grids=False, cell=None, **how):
         p = host.p({**FRAMES, "format": ["GIF"], **how.pop("animation", {})}, **how)
         vars(p).update(outpath_grids=str(tmp_path / "grids"))
+        grid_infotext = [None] * (1 + len(zs))
 
-        def generated(x, y, _z, ix, iy, _iz):
+        def generated(x, y, _z, ix, iy, iz):
             """As the plot's: what fails is a blank, but the infotext of the first one is asked for all the same."""
             one, processing = copy(p), host.module("processing")
             options[f"[AnimateDiff] {label}"].apply(one, x, xs)
@@ -59,13 +60,17 @@ def plot(host, tmp_path):
                 processed = (cell or processing.process_images)(one)
             except Exception:
                 processed = processing.Processed(p, [], p.seed, "")
-            if ix == iy == 0:
-                processing.create_infotext(one, one.all_prompts, one.all_seeds, None)
+            for place in (1 + iz, 0):
+                if ix == iy == 0 and grid_infotext[place] is None:
+                    one.extra_generation_params = {**one.extra_generation_params, "Script": f"X/Y/Z plot {place}"}
+                    grid_infotext[place] = processing.create_infotext(one, one.all_prompts, one.all_seeds, None)
             return processed
 
         host.shared.state.begin()
         try:
-            return grid.draw_xyz_grid(p, xs=xs, ys=seeds, zs=zs, cell=generated, include_sub_grids=sub_grids)
+            made = grid.draw_xyz_grid(p, xs=xs, ys=seeds, zs=zs, cell=generated, include_sub_grids=sub_grids)
+            made.infotexts[: 1 + len(zs)] = grid_infotext  # after the grids were drawn, as the plot does
+            return made
         finally:
             assert not [name for name in vars(p) if name == "animatediff_grids"]
             host.shared.state.end()
@@ -186,6 +191,14 @@ def test_a_file_that_cannot_be_written_costs_no_plot(host, plot, tmp_path):
     made = plot("Motion effect", ["0"], api=False)
     assert type(made.images[0]) is Image.Image
     assert "does not move: The disk is full." in made.comments
+
+
+def test_a_moving_grid_has_the_plots_own_infotext(host, plot, tmp_path):
+    host.opts.data["grid_save"] = True
+    made = plot("Motion effect", ["0", "1"], zs=(0, 1), sub_grids=True)
+    files = sorted((tmp_path / "grids").rglob("*.gif"))
+    assert [read_comment(file) for file in files] == made.infotexts[:3]
+    assert [text[-len("X/Y/Z plot 0") :] for text in made.infotexts[:3]] == [f"X/Y/Z plot {i}" for i in range(3)]
 
 
 def test_only_the_plots_script_is_wrapped_and_once(host):

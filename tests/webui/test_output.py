@@ -2,6 +2,7 @@
 
 import datetime
 import importlib
+import io
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from animatediff_ext.media import probe, read_comment
+from animatediff_ext.media import interpolate, probe, read_comment
 from animatediff_ext.media.errors import MediaError
 from tests.webui.host import NUM_FRAMES, is_file, opened, picture, request, sent
 from tests.webui.test_generation import at_step, same, script
@@ -40,6 +41,29 @@ def test_the_api_returns_files_in_the_old_order_and_then_the_frames(host):
     assert {frame.size for frame in (first, second, third, fourth)} == {(32, 32)}
     assert len(processed.infotexts) == len(processed.images)
     assert processed.index_of_first_image == 0
+
+
+@pytest.mark.parametrize("formats", [["PNG"], ["GIF", "Frame"]])
+@pytest.mark.parametrize("changes", [{}, {"closed_loop": "A"}, {"interp": "FFmpeg", "interp_x": 2}])
+def test_single_frames_say_how_the_video_was_made(host, formats, changes):
+    """Pasted into the page, each of them makes this video again."""
+    processed = host.generate({"format": formats, **changes}, n_iter=2)
+    said = [(image.info["parameters"], text) for image, text in zip(processed.images, processed.infotexts, strict=True)]
+    assert [one for one, _ in said] == [text for _, text in said]
+    assert {re.search(r"Seed: (\d+)", one)[1] for one, _ in said} == {"7", "11"}
+    host.opts.data["enable_pnginfo"] = False
+    assert not any("parameters" in image.info for image in host.generate({"format": formats, **changes}).images)
+
+
+@pytest.mark.parametrize("samples_format", ["PNG", "JPEG", "WEBP"])
+def test_what_the_api_returns_moves_also_where_frames_have_alpha(host, samples_format):
+    def transparent(p, args, *_args):
+        args.image.putalpha(100)
+
+    other = script(host, postprocess_image_after_composite=transparent)
+    gif, *frames = host.generate({"format": ["GIF", "Frame"]}, scripts=[other]).images
+    assert Image.open(io.BytesIO(sent(gif, samples_format))).n_frames == NUM_FRAMES
+    assert {frame.mode for frame in frames} == {"RGBA"}
 
 
 def test_what_the_api_returns_are_those_files(host, tmp_path):
@@ -82,6 +106,18 @@ def test_single_frames_are_those_that_the_file_has(host, animation, num_played):
     assert len(frames) == opened(gif).n_frames == num_played
     assert {frame.size for frame in frames} == {(32, 32)}
     assert len(host.generate({"format": ["PNG"], **animation}).images) == NUM_FRAMES, "of no file, those generated"
+
+
+@pytest.mark.parametrize("formats", [["MP4"], ["GIF"], ["MP4", "Frame"], ["WEBM", "TXT", "Frame"]])
+@pytest.mark.parametrize("api", [True, False])
+@pytest.mark.parametrize("save", [True, False])
+def test_interpolated_frames_are_made_once_for_files_answer_and_gallery(host, monkeypatch, formats, api, save):
+    runs, made = [], interpolate._Interpolated.__iter__
+    monkeypatch.setattr(interpolate._Interpolated, "__iter__", lambda clip: runs.append(clip) or made(clip))
+    animation = {"format": formats, "interp": "FFmpeg", "interp_x": 2}
+    processed = host.generate(animation, api=api, do_not_save_samples=not save)
+    assert len(processed.images) == (1 + ("Frame" in formats) * (2 * NUM_FRAMES - 1) if api else 1)
+    assert len(runs) == 1
 
 
 def test_another_extension_gets_frames_where_it_asks_for_no_video(host):
@@ -221,6 +257,30 @@ def test_a_skipped_video_does_not_cost_the_next_one(host):
     processed = host.generate({"format": ["GIF"]}, n_iter=2)
     assert len(processed.images) == 2
     assert host.files() == ["AnimateDiff/00000-11.gif"]
+
+
+@pytest.mark.parametrize(
+    ("button", "files"),
+    [
+        ("interrupted", ["AnimateDiff/00000-7.gif"]),
+        ("stopping_generation", ["AnimateDiff/00000-7.gif"]),
+        ("skipped", ["AnimateDiff/00000-7.gif", "AnimateDiff/00001-11.gif"]),
+    ],
+)
+def test_a_button_that_is_pressed_while_a_video_is_written_is_heard(host, monkeypatch, button, files):
+    """The host looks for it before it asks us; what comes after its look would cost or make a whole video."""
+    output = host.webui("output")
+    save = output.save_animation
+
+    def pressed(*args, **how):
+        setattr(host.shared.state, button, True)
+        return save(*args, **how)
+
+    monkeypatch.setattr(output, "save_animation", pressed)
+    processed = host.generate({"format": ["GIF"]}, n_iter=2)
+    assert len(processed.images) == len(processed.infotexts) == len(files)
+    assert host.files() == files
+    assert processed.comments == ""
 
 
 def test_masks_beside_the_pictures_do_not_disturb_the_frames(host):

@@ -68,6 +68,44 @@ def test_a_bucket_that_is_there_keeps_what_is_in_it(uploading, server):
     assert sorted(server.buckets["videos"]) == [f"{TODAY}/00000-7.gif", "old"]
 
 
+def test_no_video_replaces_another_one(uploading, server, tmp_path):
+    """Those of txt2img and img2img are numbered apart, in folders of their own, and files may go from there."""
+    generated(uploading, ["GIF"])
+    before = dict(server.buckets["videos"])
+    for number, folder in enumerate(("img2img", "emptied"), start=1):
+        uploading.output = tmp_path / folder
+        said, _ = generated(uploading, ["GIF", "MP4"])
+        keys = [f"{TODAY}/00000-7-{number}{ending}" for ending in (".gif", ".mp4")]
+        assert [key for key in server.buckets["videos"] if key not in before] == keys
+        assert all(f"/videos/{key}" in said[0] for key in keys), "that is where they are"
+        assert {key: server.buckets["videos"][key] for key in before} == before
+        before = dict(server.buckets["videos"])
+
+
+def test_who_may_only_write_uploads_all_the_same(uploading, server):
+    server.buckets["videos"], server.blind = {}, 403
+    generated(uploading, ["GIF"])
+    assert list(server.buckets["videos"]) == [f"{TODAY}/00000-7.gif"]
+
+
+def test_a_server_that_cannot_say_what_is_there_gets_nothing(uploading, server):
+    server.buckets["videos"], server.blind = {}, 503
+    (sentence,), processed = generated(uploading, ["GIF"])
+    assert "503" in sentence
+    assert len(processed.images) == 1
+    assert server.buckets["videos"] == {}
+
+
+@pytest.mark.parametrize("formats", [["MP4"], ["WEBM", "TXT", "PNG"], ["GIF", "WEBP", "MP4", "WEBM"]])
+def test_what_the_page_saves_nowhere_is_uploaded_all_the_same(uploading, server, formats):
+    p = uploading.p({"format": formats}, api=False, override_settings={"samples_save": False})
+    uploading.run(p)
+    endings = {f".{name.lower()}" for name in formats} - {".txt", ".png"}
+    assert {Path(key).suffix for key in server.buckets["videos"]} == endings
+    assert "Uploaded to" in "".join(p.comments)
+    assert uploading.files() == []
+
+
 def test_what_is_kept_nowhere_else_is_uploaded_under_a_name_of_its_own(uploading, server):
     for _ in range(2):
         generated(uploading, ["GIF", "MP4"], do_not_save_samples=True)

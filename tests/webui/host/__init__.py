@@ -115,10 +115,12 @@ def as_base64(image: Image.Image) -> str:
     return base64.b64encode(data.getvalue()).decode()
 
 
-def sent(image: Image.Image) -> bytes:
+def sent(image: Image.Image, samples_format: str = "PNG") -> bytes:
     """What the WebUI's API makes of a picture before it encodes it: `modules.api.api.encode_pil_to_base64`."""
     data = io.BytesIO()
-    image.save(data, format="PNG")
+    if samples_format != "PNG" and image.mode in ("RGBA", "P"):
+        image = image.convert("RGB")
+    image.save(data, format=samples_format)
     return data.getvalue()
 
 

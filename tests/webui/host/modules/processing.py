@@ -338,6 +338,8 @@ def process_images_inner(p):
             p.seeds = p.all_seeds[span]
             p.rng = rng.ImageRNG((4, p.height // 8, p.width // 8), p.seeds)
             p.scripts.before_process_batch(p, batch_number=n, prompts=p.prompts, seeds=p.seeds)
+            if len(p.prompts) == 0:
+                break
             p.parse_extra_network_prompts()
             p.scripts.process_batch(p, batch_number=n, prompts=p.prompts, seeds=p.seeds)
             p.setup_conds()
