@@ -59,6 +59,8 @@ from animatediff_ext.webui.settings import encode_options
 from animatediff_ext.webui.travel import PromptTravel
 
 _ATTRIBUTE = "animatediff_generation"
+_LATENT_UPSCALE = 3
+"""The WebUI's number for *Just resize (latent upscale)*, which resizes no pictures."""
 
 
 def generation_of(p) -> Generation | None:
@@ -200,16 +202,23 @@ def _number_of_frames(p, animation: Animation, pictures: list, guidance: Guidanc
 
 
 def _check_sizes(p) -> None:
-    """The frames of a video have one size; with *Only masked* each gets that of the picture that it is pasted into."""
+    """The frames of a video have one size; there are ways of img2img that give each that of its picture."""
     sizes = dict.fromkeys(picture.size for picture in getattr(p, "init_images", None) or [])
-    masked = getattr(p, "image_mask", None) is not None and host.setting("overlay_inpaint", True)
-    if masked and p.inpaint_full_res and len(sizes) > 1:
-        named = ", ".join(f"{width}×{height}" for width, height in sizes)
-        raise AnimateDiffError(
-            f"The pictures have sizes of {named}, but with Only masked each frame keeps the size of its picture, and "
-            "the frames of a video have one: give pictures of one size, or choose Whole picture (inpaint_full_res "
-            "false)."
-        )
+    if len(sizes) < 2:
+        return
+    if getattr(p, "image_mask", None) is not None and p.inpaint_full_res:
+        if not host.setting("overlay_inpaint", True):  # nothing is pasted back into the picture
+            return
+        way, other = "Only masked", "Whole picture (inpaint_full_res false)"
+    elif p.resize_mode == _LATENT_UPSCALE:
+        way, other = "Just resize (latent upscale)", "another resize mode"
+    else:
+        return
+    named = ", ".join(f"{width}×{height}" for width, height in sizes)
+    raise AnimateDiffError(
+        f"The pictures have sizes of {named}, but with {way} each frame keeps the size of its picture, and the frames "
+        f"of a video have one: give pictures of one size, or choose {other}."
+    )
 
 
 def _one_video_for_each_prompt(p, num_frames: int) -> dict[str, Any]:

@@ -441,9 +441,12 @@ def test_pictures_of_several_sizes_are_frames_of_one_unless_only_the_masked_part
     calls = at_step(host, 99, None)
     with pytest.raises(host.error, match=r"sizes of 64×64, 96×96, 32×32, but with Only masked.*inpaint_full_res false"):
         host.generate({"video_length": 0}, **masked)
+    with pytest.raises(host.error, match=r"but with Just resize \(latent upscale\) each.*another resize mode"):
+        host.generate({"video_length": 0}, init_images=pictures, resize_mode=3)
     assert calls == []
     for animation, request_ in [
         ({"video_length": 0}, fields),
+        ({"video_length": 0}, {**masked, "resize_mode": 3, "init_images": pictures[:1] * 3}),
         ({"video_length": 1}, masked),
         ({"video_length": 0}, {**masked, "override_settings": {"overlay_inpaint": False}}),
     ]:
