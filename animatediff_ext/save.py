@@ -10,7 +10,16 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from animatediff_ext.media import ENDINGS, WRITERS, EncodeOptions, GifLimits, interpolated, kept, write_small_gif
+from animatediff_ext.media import (
+    ENDINGS,
+    WRITERS,
+    EncodeOptions,
+    GifLimits,
+    check_formats,
+    interpolated,
+    kept,
+    write_small_gif,
+)
 from animatediff_ext.media.frames import Frames
 from animatediff_ext.params import Animation
 
@@ -72,6 +81,12 @@ def made_once(
     else:
         with kept(played, folder) as ready:
             yield ready, fps
+
+
+def check_output(animation: Animation, options: EncodeOptions) -> None:
+    """Raises `MediaError` if its files cannot be written here, before there is a frame."""
+    _, fps = as_played((), animation)
+    check_formats(animation.output.formats, options, fps=fps)
 
 
 def as_played(frames: Sequence[Image], animation: Animation) -> tuple[Sequence[Image], float]:

@@ -1,4 +1,6 @@
 // Keeps the line under the list of motion modules true: whether one fits depends on the checkpoint that is loaded.
+window.animateDiff ??= {};
+
 (function () {
     const page = window.animateDiff;
     const AGAIN_MS = 3000;

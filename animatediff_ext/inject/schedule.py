@@ -51,12 +51,12 @@ class ScheduleOverride:
         there = self._state(names[-1])
         if self._placed and there == self._placed[names[-1]]:
             return False
-        values = dict.fromkeys(names, self._schedule) | {
+        wanted = dict.fromkeys(names, self._schedule) | {
             name: table(self._schedule) for name, table in _TABLES.items() if hasattr(self._model, name)
         }
         still_saved = self._saved if self._saved and self._is_ours(names[-1]) else {}
-        self._saved = {name: getattr(self._model, name) for name in values} | still_saved
-        for name, value in values.items():
+        self._saved = {name: getattr(self._model, name) for name in wanted} | still_saved
+        for name, value in wanted.items():
             # a tensor of its own each time: loading a checkpoint may write into it
             setattr(self._model, name, value.to(self._saved[name], copy=True))
         derive()

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from animatediff_ext.held import LOCK, held
-from animatediff_ext.media import EncodeOptions, check_formats
-from animatediff_ext.save import as_played, save_animation
+from animatediff_ext.media import EncodeOptions
+from animatediff_ext.save import check_output, save_animation
 from animatediff_ext.standalone.clip import make_clip, with_seed
 from animatediff_ext.standalone.job import Job
 from animatediff_ext.standalone.job_list import Entry
@@ -59,8 +59,7 @@ def _make(entry: Entry, asked: Job, models: Models, report: Report, process: Pro
     if is_done(asked, stem):
         report.skipped(stem)
         return
-    _, fps = as_played((), job.animation)
-    check_formats(job.animation.output.formats, EncodeOptions(), fps=fps)
+    check_output(job.animation, EncodeOptions())
     if job.seed != asked.seed:
         report.say(f"The seed of {stem.name} is {job.seed}.")
     with report.bar(stem.name) as on_step:

@@ -45,12 +45,11 @@ def hints_cut(p, guidance: Guidance, animation: Animation) -> Iterator[Callable[
             run = now
 
         _let_sparse_motion_know(network, animation, lambda: run[-1], undo)
-        undo.enter_context(_prompts_marked(p, network))
+        _mark_prompts(p, network, undo)
         yield before_run
 
 
-@contextmanager
-def _prompts_marked(p, network) -> Iterator[None]:
+def _mark_prompts(p, network, undo: ExitStack) -> None:
     """ControlNet tells positive prompts from negative ones by marks, which it makes when sampling begins. The rounds of
     FreeInit that have fewer steps make their own later, and the WebUI those of the hires pass. There, in a still, an
     IP-Adapter goes on with what it made for the first pass; forgetting that (`_forget`), it would speak to the negative
@@ -58,12 +57,10 @@ def _prompts_marked(p, network) -> Iterator[None]:
     positive to it."""
     mark = getattr(sys.modules.get(type(network).__module__), "mark_prompt_context", None)
     kinds = {getattr(param.control_model_type, "name", "") for param in getattr(network, "control_params", None) or ()}
-    with ExitStack() as undo:
-        if mark:
-            _mark_after(p, "setup_conds", ("c", "uc"), mark, undo)
-        if mark and "IPAdapter" in kinds and hasattr(p, "calculate_hr_conds"):
-            _mark_after(p, "calculate_hr_conds", ("hr_c", "hr_uc"), mark, undo)
-        yield
+    if mark:
+        _mark_after(p, "setup_conds", ("c", "uc"), mark, undo)
+    if mark and "IPAdapter" in kinds and hasattr(p, "calculate_hr_conds"):
+        _mark_after(p, "calculate_hr_conds", ("hr_c", "hr_uc"), mark, undo)
 
 
 def _mark_after(p, method: str, prompts: tuple[str, str], mark: Callable, undo: ExitStack) -> None:

@@ -23,11 +23,10 @@ from animatediff_ext.animate import Session, advice_for, blend_of, check_motion
 from animatediff_ext.infotext import entries
 from animatediff_ext.inject import frame_major
 from animatediff_ext.inject.attach import Blend, Call
-from animatediff_ext.media import check_formats
 from animatediff_ext.media.files import explained
 from animatediff_ext.out_of_memory import is_out_of_memory
 from animatediff_ext.params import Animation
-from animatediff_ext.save import as_played
+from animatediff_ext.save import check_output
 from animatediff_ext.webui import (
     arguments,
     changes,
@@ -133,8 +132,7 @@ def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generatio
             f"The extension {host.rival()} is installed as well, and only one of the two can animate: "
             "disable one of them under Extensions."
         )
-    _, fps = as_played((), animation)
-    check_formats(animation.output.formats, encode_options(), fps=fps)
+    check_output(animation, encode_options())
     animation = _with_listed_modules(animation)
     progress = Progress(animation, p.n_iter)
     loaded = CACHE.load(animation.motion_module, *filter(None, [animation.motion.second_module]))

@@ -53,7 +53,8 @@ class PromptTravel:
             return _frames(travel, conds, blends_of(self._animation))
 
         def parse_each_once():
-            texts = {"extra_network_data": self._p.prompts[0], "hr_extra_network_data": self._hires_prompt()}
+            hires = self._first_of("all_hr_prompts", "all_prompts")
+            texts = {"extra_network_data": self._p.prompts[0], "hr_extra_network_data": hires}
             with mistakes_said():
                 travels = {name: self._parsed(text, negative=False)[0].travels for name, text in texts.items()}
             parse()
@@ -64,12 +65,12 @@ class PromptTravel:
 
     def before_batch(self) -> None:
         """Say what may not be meant as it was understood."""
-        p, first = self._p, self._first
+        p = self._p
         prompts = {
-            "prompt": p.all_prompts[first],
-            "negative prompt": p.all_negative_prompts[first],
-            "hires prompt": self._hires_prompt(),
-            "negative hires prompt": (getattr(p, "all_hr_negative_prompts", None) or p.all_negative_prompts)[first],
+            "prompt": self._first_of("all_prompts"),
+            "negative prompt": self._first_of("all_negative_prompts"),
+            "hires prompt": self._first_of("all_hr_prompts", "all_prompts"),
+            "negative hires prompt": self._first_of("all_hr_negative_prompts", "all_negative_prompts"),
         }
         said = set()
         for name, text in prompts.items():
@@ -81,17 +82,14 @@ class PromptTravel:
                 p.comment(f"In the {name}: {note}")
             if "negative" not in name:  # where the WebUI reads no networks
                 _check_networks(text)
-                style = self._style(negative=False)
-                for note in _notes_on_networks(travel, style.taken_off(text) if style.is_around(text) else text):
+                own = self._style(negative=False).if_around(text).taken_off(text)
+                for note in _notes_on_networks(travel, own):
                     p.comment(note)
 
-    @property
-    def _first(self) -> int:
-        """The number of the first frame of this video among those of all."""
-        return self._p.iteration * self._animation.num_frames
-
-    def _hires_prompt(self) -> str:
-        return (getattr(self._p, "all_hr_prompts", None) or self._p.all_prompts)[self._first]
+    def _first_of(self, *names: str) -> str:
+        """What the first frame of this video has in the first of these lists that is there."""
+        lists = filter(None, (getattr(self._p, name, None) for name in names))
+        return next(lists)[self._p.iteration * self._animation.num_frames]
 
     def shares(self, text: str, *, negative: bool) -> list[dict[str, float]]:
         """What each frame is told by a prompt that travels, for those who ask: prompt → share. Empty if it stays."""
@@ -108,8 +106,7 @@ class PromptTravel:
         style = self._style(negative)
         if not negative:
             text, style = without_tags(text), Style(*map(without_tags, style))
-        if not style.is_around(text):  # other scripts may have changed it since
-            style = Style()
+        style = style.if_around(text)
         return travel_of(style.taken_off(text), self._animation), style
 
     def _style(self, negative: bool) -> Style:
@@ -132,8 +129,9 @@ class Style(NamedTuple):
     before: str = ""
     behind: str = ""
 
-    def is_around(self, text: str) -> bool:
-        return text.startswith(self.before) and text.endswith(self.behind)
+    def if_around(self, text: str) -> Style:
+        """None at all where it is not: other scripts may have changed the text since."""
+        return self if text.startswith(self.before) and text.endswith(self.behind) else Style()
 
     def taken_off(self, text: str) -> str:
         return text.removeprefix(self.before).removesuffix(self.behind)
