@@ -19,14 +19,12 @@ import torch
 from modules import shared
 from modules.processing import Processed, StableDiffusionProcessing, StableDiffusionProcessingImg2Img
 
-from animatediff_ext.animate import Session, advice_for, blend_of, check_motion
+from animatediff_ext.animate import Session
 from animatediff_ext.infotext import entries
 from animatediff_ext.inject import frame_major
-from animatediff_ext.inject.attach import Blend, Call
+from animatediff_ext.inject.attach import Call
 from animatediff_ext.media.files import explained
 from animatediff_ext.out_of_memory import is_out_of_memory
-from animatediff_ext.params import Animation
-from animatediff_ext.save import check_output
 from animatediff_ext.webui import (
     arguments,
     changes,
@@ -36,30 +34,24 @@ from animatediff_ext.webui import (
     job,
     late_changes,
     loras,
-    models,
     peers,
     plot_words,
-    xyz,
 )
 from animatediff_ext.webui.argument_object import ShownArgument
 from animatediff_ext.webui.arrivals import Arrival
 from animatediff_ext.webui.control_hints import hints_cut
-from animatediff_ext.webui.controlnet import Guidance
 from animatediff_ext.webui.errors import EXPECTED, NOT_ENOUGH_MEMORY, AnimateDiffError, mistakes_said, status_of
 from animatediff_ext.webui.first_latent import FirstLatent
 from animatediff_ext.webui.folders import without_folders
 from animatediff_ext.webui.frame_masks import FrameMasks
 from animatediff_ext.webui.free_init import sample_repeatedly
-from animatediff_ext.webui.job import Progress
 from animatediff_ext.webui.loras import MotionLoras
-from animatediff_ext.webui.models import CACHE, Loaded, short_hash
+from animatediff_ext.webui.models import CACHE, short_hash
 from animatediff_ext.webui.noise import check_generator, direct_hires_pass, directed, seeds_directed
-from animatediff_ext.webui.settings import encode_options
+from animatediff_ext.webui.preparation import Prepared, blend_for, prepared_for
 from animatediff_ext.webui.travel import PromptTravel
 
 _ATTRIBUTE = "animatediff_generation"
-_LATENT_UPSCALE = 3
-"""The WebUI's number for *Just resize (latent upscale)*, which resizes no pictures."""
 
 
 def generation_of(p) -> Generation | None:
@@ -85,10 +77,11 @@ def begin(
         p.firstpass_image = p.firstpass_image.convert("RGB")
     # A new dictionary: a copy of p shares this one, and what it says, with the original.
     p.extra_generation_params = {k: v for k, v in p.extra_generation_params.items() if k not in infotext.KEYS}
-    generation = None
+    prepared = None
     try:
         with host.overrides_in_force(p):
-            generation = _prepared(p, script_args, changed or {})
+            prepared = prepared_for(p, script_args, changed or {})
+            generation = prepared and Generation(p, prepared, is_for_a_program=arguments.are_of_a_program(script_args))
         if generation is None:
             CACHE.clear()  # with AnimateDiff off, no memory is held
             loras.forget()
@@ -100,8 +93,8 @@ def begin(
                 lambda now: begin(p, script_args, {**(changed or {}), **now}, rescue=rescue),
             )
     except Exception as problem:
-        if generation is not None:
-            generation.guidance.close()
+        if prepared is not None:
+            prepared.guidance.close()
         _fail(p, problem)
 
 
@@ -112,111 +105,6 @@ def end(p) -> None:
         running.guidance.close()
     changes.undo(p)
     job.finished()
-
-
-def _prepared(p, script_args: Sequence, changed: Mapping[str, Any]) -> Generation | None:
-    is_img2img = isinstance(p, StableDiffusionProcessingImg2Img)
-    animation, warnings = arguments.parse(script_args, is_img2img=is_img2img, over=xyz.values_of(p) | changed)
-    if not animation.enabled:
-        return None
-    for warning in warnings:
-        p.comment(warning)
-    if getattr(p, "txt2img_upscale", False):
-        p.comment(
-            "✨ upscales a single image, so AnimateDiff was not used: for a larger video, tick Hires. fix and generate "
-            "again."
-        )
-        return None
-    if host.rival():
-        raise AnimateDiffError(
-            f"The extension {host.rival()} is installed as well, and only one of the two can animate: "
-            "disable one of them under Extensions."
-        )
-    check_output(animation, encode_options())
-    animation = _with_listed_modules(animation)
-    progress = Progress(animation, p.n_iter)
-    loaded = CACHE.load(animation.motion_module, *filter(None, [animation.motion.second_module]))
-    init_pictures = _several_pictures(p)
-    guidance = Guidance(p, animation, init_pictures)
-    try:
-        animation = animation.resolved(_number_of_frames(p, animation, init_pictures, guidance))
-        _check_sizes(p)
-        guidance.apply(animation.num_frames)
-        blend = _blend(animation, loaded)
-        check_motion(animation, blend)
-        loras.check(animation)
-    except Exception:
-        guidance.close()
-        raise
-    sampling = {"sampler": p.sampler_name or "", "schedule": getattr(p, "scheduler", None) or "Automatic"}
-    for sentence in advice_for(animation, blend, **sampling, cfg=p.cfg_scale, num_steps=p.steps):
-        p.comment(sentence)
-    is_for_a_program = arguments.are_of_a_program(script_args)
-    return Generation(p, animation, loaded, guidance, progress, is_for_a_program=is_for_a_program)
-
-
-def _with_listed_modules(animation: Animation) -> Animation:
-    """Infotexts say no paths."""
-    motion = replace(animation.motion, second_module=models.listed_as(animation.motion.second_module))
-    return replace(animation, motion_module=models.listed_as(animation.motion_module), motion=motion)
-
-
-def _blend(animation: Animation, loaded: Sequence[Loaded]) -> Blend:
-    return blend_of([one.motion for one in loaded], animation)
-
-
-def _several_pictures(p) -> list:
-    """Several pictures in img2img are the frames of a video; of a single one, none."""
-    pictures = getattr(p, "init_images", None) or []
-    if isinstance(p, StableDiffusionProcessingImg2Img) and any(picture is None for picture in pictures or [None]):
-        raise AnimateDiffError(
-            "img2img has no picture: give it one, or a folder of frames in its tab Batch; a video that guides "
-            "ControlNet needs no picture in txt2img."
-        )
-    if len({id(picture) for picture in pictures}) == 1:  # img2img's Batch tab repeats a picture for its batch size
-        changes.change(p, init_images=pictures[:1])
-        return []
-    return pictures
-
-
-def _number_of_frames(p, animation: Animation, pictures: list, guidance: Guidance) -> int | None:
-    """The setting counts, as far as there are pictures for ControlNet; where it leaves it open, as many as there are
-    pictures in img2img and for ControlNet."""
-    wanted, shortest = animation.num_frames, guidance.shortest()
-    guided = len(shortest.files) if shortest else None
-    if pictures and wanted > len(pictures):
-        raise AnimateDiffError(
-            f"Number of frames is {wanted}, but only {len(pictures)} pictures were given: "
-            "give as many pictures as frames, or a single one."
-        )
-    if guided and wanted > guided:
-        p.comment(
-            f"Number of frames is {wanted}, but {shortest.name} has {guided} pictures: the video has {guided} frames."
-        )
-    num_frames = min(filter(None, (wanted, guided, len(pictures))), default=None)
-    if pictures:
-        changes.change(p, init_images=pictures[:num_frames])
-    return num_frames
-
-
-def _check_sizes(p) -> None:
-    """The frames of a video have one size; there are ways of img2img that give each that of its picture."""
-    sizes = dict.fromkeys(picture.size for picture in getattr(p, "init_images", None) or [])
-    if len(sizes) < 2:
-        return
-    if getattr(p, "image_mask", None) is not None and p.inpaint_full_res:
-        if not host.setting("overlay_inpaint", True):  # nothing is pasted back into the picture
-            return
-        way, other = "Only masked", "Whole picture (inpaint_full_res false)"
-    elif p.resize_mode == _LATENT_UPSCALE:
-        way, other = "Just resize (latent upscale)", "another resize mode"
-    else:
-        return
-    named = ", ".join(f"{width}×{height}" for width, height in sizes)
-    raise AnimateDiffError(
-        f"The pictures have sizes of {named}, but with {way} each frame keeps the size of its picture, and the frames "
-        f"of a video have one: give pictures of one size, or choose {other}."
-    )
 
 
 def _one_video_for_each_prompt(p, num_frames: int) -> dict[str, Any]:
@@ -265,23 +153,15 @@ def _forget_tensors(error: BaseException | None) -> None:
 class Generation:
     """The state of one animated generation. It lives on its ``p`` and dies with it."""
 
-    def __init__(
-        self,
-        p: StableDiffusionProcessing,
-        animation: Animation,
-        loaded: Sequence[Loaded],
-        guidance: Guidance,
-        progress: Progress,
-        *,
-        is_for_a_program: bool,
-    ):
+    def __init__(self, p: StableDiffusionProcessing, prepared: Prepared, *, is_for_a_program: bool):
+        animation = prepared.animation
         self.p = p
         self.is_for_a_program = is_for_a_program
         """Another extension had it made, or a client of the API."""
-        self.progress = progress
         self.animation = animation
-        self.loaded = loaded
-        self.guidance = guidance
+        self.loaded = prepared.loaded
+        self.guidance = prepared.guidance
+        self.progress = prepared.progress
         self.interrupted: list[bool] = []
         """For each video, whether its sampling was cut short."""
         self.arrivals: list[Arrival] = []
@@ -360,7 +240,7 @@ class Generation:
 
                 session = Session(
                     self.animation,
-                    _blend(self.animation, self.loaded),
+                    blend_for(self.animation, self.loaded),
                     loras=self._loras.loaded(),
                     streams_at_once=host.streams_at_once(),
                     before_call=before_call,
