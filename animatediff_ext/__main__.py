@@ -114,14 +114,21 @@ def _convert(arguments: argparse.Namespace) -> int:
     import torch
 
     from animatediff_ext.formats import load_motion_module, save_motion_adapter, save_motion_module
+    from animatediff_ext.media.files import explained
 
+    target = arguments.target
+    if arguments.to == "official" and target.is_dir():
+        return complain(f"{target} is a folder: give the name of a .safetensors file.")
+    if arguments.to == "diffusers" and target.is_file():
+        return complain(f"{target} is a file: give the name of a folder, in which diffusers looks for two files.")
     save = {"official": save_motion_module, "diffusers": save_motion_adapter}[arguments.to]
     try:
         model = load_motion_module(arguments.source, family=arguments.family)
-        save(model, arguments.target, dtype=getattr(torch, arguments.dtype), metadata=dict(model.info.metadata))
+        with explained(target):
+            save(model, target, dtype=getattr(torch, arguments.dtype), metadata=dict(model.info.metadata))
     except (ValueError, OSError) as error:
         return complain(error)
-    print(f"{arguments.target}: {model.info.title}, {arguments.to} layout, {arguments.dtype}")
+    print(f"{target}: {model.info.title}, {arguments.to} layout, {arguments.dtype}")
     return 0
 
 

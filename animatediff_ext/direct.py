@@ -13,7 +13,8 @@ from animatediff_ext.setting import SettingsError
 from animatediff_ext.travel import Values, listed, values_of, values_over_sampling
 
 _BLOCK = re.compile(r"(?P<way>down|mid|up)(?:\s*(?P<block>\d+)(?:\.(?P<place>\d+))?)?\s*:\s*(?P<factor>-?[\d.]+)", re.I)
-_LORA = re.compile(r"(?P<name>.+?)(?:\s*(?P<over>[=@])\s*(?P<weight>[-+.\d].*))?")
+# Folders may have both signs and digits in their names, weights no separators of folders.
+_LORA = re.compile(r"(?P<name>.+?)(?:\s*(?P<over>[=@])\s*(?P<weight>[-+.\d][^=@/\\]*))?")
 
 
 class Director:

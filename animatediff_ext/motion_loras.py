@@ -48,7 +48,10 @@ def loras_attached(
     with ExitStack() as undo:
         for file, weight in loras:
             if file.kind not in RUNTIME_KINDS:
-                raise FormatError.about(file.path, "is a LoRA for images: put it into the prompt, as <lora:name:1>.")
+                raise FormatError.about(
+                    file.path,
+                    "is a LoRA for images: put it into the prompt, as <lora:name:1>, or into --lora of generate.",
+                )
             over_rows, over_tokens = (over(weight, injection, progress) for over in (_over_rows, _over_tokens))
             for number, (model, _) in enumerate(blend):
                 motion = motion_layers(model)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,9 @@ class Checked:
                 object.__setattr__(self, entry.name, value)
 
 
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
 def canonical(known: Setting, value: Any) -> Any:
     """A value in the type and spelling of its setting. Raises `SettingsError` with what is allowed."""
     if known.kind is bool:
@@ -99,15 +103,23 @@ def _number(known: Setting, value: Any) -> int | float:
     if known.maximum is not None:
         wanted += f" from {known.minimum:g} to {known.maximum:g}"
     try:
-        number = float(value)
+        number = _as_number(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     low = -math.inf if known.minimum is None else known.minimum
     high = math.inf if known.maximum is None else known.maximum
-    whole = number == number and abs(number) != math.inf and number == int(number)
+    whole = isinstance(number, int) or number.is_integer()
     if isinstance(value, bool) or not low <= number <= high or (known.kind is int and not whole):
         raise SettingsError(f"{_name(known)} is {value!r}: give {wanted}.")
     return int(number) if whole else number
+
+
+def _as_number(value: Any) -> int | float:
+    """Whole numbers as they are: a float knows 16 of their digits."""
+    try:
+        return int(value) if isinstance(value, (int, str)) else float(value)
+    except ValueError:
+        return float(value)
 
 
 def _text(known: Setting, value: Any) -> str:
@@ -119,6 +131,10 @@ def _text(known: Setting, value: Any) -> str:
         value = f"{value:g}"
     if not isinstance(value, str):
         raise SettingsError(f"{_name(known)} is {value!r}: give a text.")
+    if _NO_TEXT.search(value):
+        raise SettingsError(
+            f"{_name(known)} is {value!r}, which has a zero byte or half of a character in it: write it anew."
+        )
     return _choice(known, value) if known.choices else value
 
 

@@ -61,6 +61,14 @@ def test_weights_of_loras_are_constant_or_travel():
     assert [roll.now(progress, [0]) for progress in (0, 0.25, 0.8)] == [1, 0.5, 0]
 
 
+@pytest.mark.parametrize("path", ["/models@2024/zoom.safetensors", "D:\\loras\\a=1\\zoom.safetensors"])
+def test_folders_may_have_the_signs_of_weights_in_their_names(path):
+    assert [(lora.name, lora.now(0, [0])) for lora in loras_of(animation(loras=f"{path} = 0.8\n{path}"))] == [
+        (path, 0.8),
+        (path, 1.0),
+    ]
+
+
 def test_a_block_where_nothing_is_is_said():
     sites = motion_config("v3").sites()
     check_blocks("down 3: 0, mid: 0, up 0.2: 1, up: 2", list(sites))

@@ -84,6 +84,8 @@ def test_convert_writes_both_layouts(module, tmp_path, capsys):
 def test_convert_says_what_is_wrong(tmp_path, capsys):
     assert main(["convert", str(tmp_path / "gone.ckpt"), str(tmp_path / "out.safetensors")]) == 1
     assert "gone.ckpt is not there" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path / "gone.ckpt"), str(tmp_path)]) == 1
+    assert f"{tmp_path} is a folder: give the name of a .safetensors file." in capsys.readouterr().err
 
 
 def test_help_lists_the_commands_and_imports_nothing_slow():

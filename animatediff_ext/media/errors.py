@@ -7,3 +7,7 @@ class MediaError(ValueError):
 
 class StorageError(MediaError):
     """No mistake in what was asked for: a disk is full, or a folder may not be written."""
+
+
+class DiskFullError(StorageError):
+    """What else is to be written there will not fit either."""

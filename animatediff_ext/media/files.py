@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from animatediff_ext.media.errors import MediaError, StorageError
+from animatediff_ext.media.errors import DiskFullError, MediaError, StorageError
 from animatediff_ext.whole_file import beside, replace, whole_file
 
 _FRAME_NAME = re.compile(r"\d{5,}\.png")
+_OF_FILE_MANAGERS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini", re.I)
+"""What they leave in folders that somebody looked into."""
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # no quotas on Windows
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -33,8 +35,7 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
 def new_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Like ``new_file``, for a folder of numbered frames. Replaces such a folder, and refuses to replace any other."""
     path = Path(path)
-    if path.exists() and not _holds_only_frames(path):
-        raise MediaError(f"{path} exists and holds more than numbered frames; choose a folder that does not exist yet.")
+    check_new_folder(path)
     with explained(path):
         part = beside(path)
         try:
@@ -44,6 +45,23 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
+
+
+def check_new_folder(path: Path) -> None:
+    """Raises ``MediaError`` where `new_folder` would: before there is anything to write."""
+    if path.exists() and not _holds_only_frames(path):
+        raise MediaError(f"{path} exists and holds more than numbered frames; choose a folder that does not exist yet.")
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if it is missing, and see whether files can be put there. Raises ``MediaError``."""
+    try:
+        with explained(folder):
+            part = beside(folder / "any")
+            part.touch()
+            part.unlink()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise MediaError(f"{folder} is to be a folder, but it is a file: choose another one.") from error
 
 
 def _swap_folder(part: Path, path: Path) -> None:
@@ -62,21 +80,22 @@ def _swap_folder(part: Path, path: Path) -> None:
 
 
 def _holds_only_frames(path: Path) -> bool:
-    return path.is_dir() and all(_FRAME_NAME.fullmatch(entry.name) for entry in path.iterdir())
+    ours = (_FRAME_NAME, _OF_FILE_MANAGERS)
+    return path.is_dir() and all(any(one.fullmatch(entry.name) for one in ours) for entry in path.iterdir())
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Say in a sentence what the file system refused. FFmpeg's errors carry the same numbers as Python's.
 
-    Raises ``StorageError``.
+    Raises ``StorageError``, and of it ``DiskFullError`` where that is why.
     """
     try:
         yield
     except Exception as error:
         number = getattr(error, "errno", None)
         if number in _DISK_FULL:
-            raise StorageError(
+            raise DiskFullError(
                 f"The disk is full: {path} could not be written. Free some space and try again."
             ) from error
         if number in _FORBIDDEN:

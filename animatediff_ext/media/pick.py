@@ -17,7 +17,7 @@ from animatediff_ext.media.errors import MediaError
 from animatediff_ext.media.seek import video_frames_at, video_timeline
 from animatediff_ext.media.source import Source, head_of, kind_of, name_of, opened_picture
 from animatediff_ext.media.timeline import Timeline
-from animatediff_ext.media.upright import upright_picture
+from animatediff_ext.media.upright import upright_rgb
 
 _PICTURE_HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")  # PNG, JPEG, BMP, TIFF
 
@@ -114,7 +114,7 @@ def _moving_pictures_at(source: Source, timeline: Timeline, numbers: Sequence[in
     with opened_picture(source) as picture:
         for number, frame in enumerate(ImageSequence.Iterator(picture)):
             if number == missing[0]:
-                yield missing.pop(0), np.array(upright_picture(frame).convert("RGB"))
+                yield missing.pop(0), upright_rgb(frame)
             if not missing:
                 return
     raise MediaError(f"{name_of(source)} ends before frame {missing[0]}; make or download it anew.")
@@ -122,7 +122,7 @@ def _moving_pictures_at(source: Source, timeline: Timeline, numbers: Sequence[in
 
 def _picture_at(source: Source, timeline: Timeline, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     with opened_picture(source) as picture:
-        yield 0, np.array(upright_picture(picture).convert("RGB"))
+        yield 0, upright_rgb(picture)
 
 
 _READERS = {

@@ -14,7 +14,7 @@ from PIL import Image, ImageSequence
 from animatediff_ext.media.delays import gif_delays_ms, webp_delays_ms
 from animatediff_ext.media.errors import MediaError
 from animatediff_ext.media.source import Source, kind_of, opened_file, opened_picture, opened_video
-from animatediff_ext.media.upright import upright, upright_picture
+from animatediff_ext.media.upright import upright, upright_picture, upright_rgb
 from animatediff_ext.media.webp import chunks_of, comment_in
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -110,7 +110,7 @@ def _picture_info(path: Path, picture: Image.Image, format: str, delays_ms: list
 def _picture_frames(path: Path) -> Iterator[np.ndarray]:
     with opened_picture(path) as picture:
         for frame in ImageSequence.Iterator(picture):
-            yield np.array(upright_picture(frame).convert("RGB"))
+            yield upright_rgb(frame)
 
 
 # ------------------------------------------------------------------------------------------------ a folder of pictures
@@ -135,7 +135,7 @@ def _probe_folder(path: Path) -> ClipInfo:
 def _folder_frames(path: Path) -> Iterator[np.ndarray]:
     for file in pictures_in(path):
         with opened_picture(file) as picture:
-            yield np.array(upright_picture(picture).convert("RGB"))
+            yield upright_rgb(picture)
 
 
 def _folder_comment(path: Path) -> str:
@@ -146,7 +146,7 @@ def _folder_comment(path: Path) -> str:
 def pictures_in(path: Path) -> list[Path]:
     """The pictures of a folder in the order of their names, numbers read as numbers. Raises ``MediaError``."""
     try:
-        pictures = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_ENDINGS]
+        pictures = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_ENDINGS and file.name[0] != "."]
     except OSError as error:
         raise MediaError(f"The folder {path} cannot be read ({error.strerror}); choose another one.") from error
     if not pictures:

@@ -23,6 +23,17 @@ def upright_picture(picture: Image.Image) -> Image.Image:
         return picture
 
 
+def upright_rgb(picture: Image.Image) -> np.ndarray:
+    """A picture → uint8 ``h w 3``, as it is seen on white: what is transparent has any colour."""
+    picture = upright_picture(picture)
+    if picture.mode.startswith("I"):  # grey of 16 bits; Pillow would cut it off at 255
+        return np.repeat((np.asarray(picture) // 257).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.array(picture.convert("RGB"))
+
+
 def _rgb_of(frame) -> np.ndarray:
     """With the matrix that the file names; where it names none, by height as players do."""
     from av.video.reformatter import ColorRange, Colorspace

@@ -23,6 +23,8 @@ from animatediff_ext.media.options import DEFAULT_OPTIONS, EncodeOptions
 from animatediff_ext.media.timing import checked_loops, frame_rate, start_of
 
 MAX_SIDE = 16383
+MIN_DELAY_MS = 11
+"""Browsers show a frame with less for a tenth of a second instead, as they do with GIFs."""
 _HAS_ANIMATION, _HAS_EXIF = 0x02, 0x08  # flags of VP8X
 _DO_NOT_BLEND = 0x02  # flag of ANMF: the frame replaces what was there
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
@@ -40,7 +42,8 @@ def write_webp(
 ) -> Path:
     """Write an animated WebP and return its path.
 
-    Starts of frames are rounded to milliseconds. ``loops`` is the number of plays, 0 for ever. The comment becomes the
+    Starts of frames are rounded to milliseconds. Above 90 fps, which browsers do not show, frames are left out to keep
+    the time. ``loops`` is the number of plays, 0 for ever. The comment becomes the
     EXIF UserComment, where the WebUI looks for it. Raises ``MediaError``.
     """
     rate, loops, exif = frame_rate(fps), checked_loops(loops), exif_with(clean_comment(comment))
@@ -48,11 +51,17 @@ def write_webp(
         raise MediaError("This build of Pillow cannot write WebP; install another one, or save as GIF, MP4 or PNG.")
     with new_file(path) as part, part.open("wb") as file:
         file.write(b"RIFF\0\0\0\0WEBP")
+        shown, shown_from = None, 0
         for index, rgb in enumerate(rgb_frames(frames)):
-            if index == 0:
+            start = start_of(index, rate, 1000)
+            if shown is None:
                 _write_head(file, rgb.shape[1], rgb.shape[0], loops, has_exif=bool(exif))
-            duration_ms = start_of(index + 1, rate, 1000) - start_of(index, rate, 1000)
-            _write_frame(file, rgb, duration_ms, options)
+            elif start - shown_from < MIN_DELAY_MS:
+                continue
+            else:
+                _write_frame(file, shown, start - shown_from, options)
+            shown, shown_from = rgb, start
+        _write_frame(file, shown, start_of(index + 1, rate, 1000) - shown_from, options)
         if exif:
             _write_chunk(file, b"EXIF", exif)
         size = file.tell()

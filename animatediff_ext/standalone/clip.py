@@ -59,8 +59,11 @@ def make_clip(
     local_rank: int = 0,
     on_step: OnStep | None = None,
     warn: Callable[[str], None] = lambda _sentence: None,
+    advise: Callable[[str], None] = lambda _sentence: None,
 ) -> Clip:
     """Sample and decode one job whose seed is settled. ``digest`` is that of the job as it was given.
+
+    ``warn`` is told what concerns this clip, ``advise`` what holds for every one with this sampler or file.
 
     Raises `SettingsError`, `SpatialModelError`, `FormatError`, `MisfitError` and `MediaError` with one sentence.
     """
@@ -77,9 +80,9 @@ def make_clip(
         call = {"num_rows": rows, "height": height, "width": width, "device": device, "dtype": spatial.unet.dtype}
         animation = long_clips_settled(animation, spatial.unet, blend, **call)
         for sentence in advice_for(animation, blend, sampler=job.sampler, cfg=job.cfg, num_steps=job.steps):
-            warn(sentence)
+            advise(sentence)
     motion, *others = dict.fromkeys(model for model, _ in blend) or [None]
-    with loras_added(spatial, motion, loras, others=others, device=device, warn=warn):
+    with loras_added(spatial, motion, loras, others=others, device=device, warn=advise):
         latents = _Stage(job, spatial, device, warn).sampled(blend, loras_of_motion, animation, pictures, on_step)
     return Clip(
         frames=_decoded(spatial, latents, device),
@@ -119,6 +122,10 @@ class _Pictures:
         width, height = job.picture_size
         size = {"width": width, "height": height}
         first = read_pictures(job.init, most=job.animation.num_frames or None, **size)
+        if last and len(first) > 1:
+            raise SettingsError(
+                f"init has {len(first)} pictures, which are the frames themselves: give a single one, or no last_frame."
+            )
         return cls(first, read_pictures(last, most=1, **size) if last else None)
 
     def num_frames(self, animation: Animation) -> int | None:

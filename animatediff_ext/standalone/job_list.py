@@ -10,6 +10,7 @@ from typing import Any
 
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.job import Job, job_of, settled
+from animatediff_ext.standalone.naming import stem_in_list
 from animatediff_ext.toml import toml_tables
 
 
@@ -49,7 +50,8 @@ def read_jobs(path: Path, defaults: Mapping[str, Any]) -> list[Entry]:
     What is wrong with one line is said in its entry. Raises `SettingsError` where the file cannot be read.
     """
     text = _text(path, "list of jobs")
-    lines = [(i, line) for i, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    # Not splitlines: JSON's texts may have other ends of lines in them.
+    lines = [(i, line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if not lines:
         raise SettingsError(f"The list of jobs {path} is empty: write one JSON object in each line.")
     entries = (_entry(number, i, line, defaults) for number, (i, line) in enumerate(lines, start=1))
@@ -78,14 +80,14 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _with_different_names(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Two jobs of one name would write the same files."""
-    lines: dict[tuple[str, str], int] = {}
+    """Two jobs of one name would write the same files. Some disks do not tell capitals from small letters."""
+    lines: dict[str, int] = {}
     for entry in entries:
         if entry.job and entry.job.name:
-            key = (entry.job.output, entry.job.name.casefold())
-            before = lines.setdefault(key, entry.line)
+            stem = str(stem_in_list(entry.job, entry.number)).casefold()
+            before = lines.setdefault(stem, entry.line)
             if before != entry.line:
-                problem = f"The name {entry.job.name} is that of line {before} too: give another one."
+                problem = f"Its files would be those of line {before} too ({entry.job.name}): give it another name."
                 entry = replace(entry, job=None, problem=problem)
         yield entry
 

@@ -17,7 +17,7 @@ class Report:
     """Paths go to stdout, everything else to stderr."""
 
     def __init__(self, num_jobs: int, *, show_bar: bool):
-        self.made = self.there = self.failed = 0
+        self.made = self.there = self.failed = self.left = 0
         self._num_jobs = num_jobs
         self._show_bar = show_bar
         self._warned: set[str] = set()
@@ -46,8 +46,12 @@ class Report:
         self.failed += 1
         self.say(f"Line {entry.line}: {sentence}" if entry.line else sentence)
 
-    def warn(self, sentence: str) -> None:
-        """Once for all jobs."""
+    def about(self, stem: Path, sentence: str) -> None:
+        """What concerns one job; of many, which one."""
+        self.say(f"{stem.name}: {sentence}" if self._num_jobs > 1 else sentence)
+
+    def once(self, sentence: str) -> None:
+        """For all jobs: what is said of the sampler or of a file holds for each that has it."""
         if sentence not in self._warned:
             self._warned.add(sentence)
             self.say(sentence)
@@ -57,4 +61,5 @@ class Report:
 
     def end(self) -> None:
         if self._num_jobs > 1:
-            self.say(f"{self.made} jobs made, {self.there} were there already, {self.failed} failed.")
+            left = f", {self.left} were not begun" if self.left else ""
+            self.say(f"{self.made} jobs made, {self.there} were there already, {self.failed} failed{left}.")

@@ -172,13 +172,22 @@ def _check(spatial: SpatialModel, *, width: int, height: int, num_steps: int, sa
         raise SettingsError(f"The sampler is {sampler!r}: choose from {', '.join(SAMPLERS)}.")
 
 
+_LEAST_SHARE_OF_TIMESTEPS = 0.8
+
+
 def _set_steps(scheduler: SchedulerMixin, num_steps: int, sampler: str, device: torch.device) -> None:
-    """LCM knows 50 timesteps only, DDIM's begin at 1, and none of them has more than the model."""
+    """LCM knows 50 timesteps only, DDIM's begin at 1, and none of them has more than the model.
+
+    Those of DDIM are whole numbers apart: of 600 steps none would begin above timestep 600, far from pure noise.
+    """
+    most = scheduler.config.num_train_timesteps
     try:
         scheduler.set_timesteps(num_steps, device=device)
-        possible = scheduler.timesteps.max() < scheduler.config.num_train_timesteps
+        possible = scheduler.timesteps.max() < most
     except ValueError:
         possible = False
+    if sampler == "DDIM":
+        possible = possible and num_steps * (most // num_steps) >= _LEAST_SHARE_OF_TIMESTEPS * most
     if not possible:
         raise SettingsError(f"The sampler {sampler} cannot take {num_steps} steps: give fewer.")
 

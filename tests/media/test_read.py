@@ -71,9 +71,26 @@ def test_pictures_of_a_folder_come_in_natural_order_in_their_own_sizes(tmp_path)
     for number in (10, 9, 1, 2):
         Image.new("L", (number, 3), number).save(tmp_path / f"frame {number}.PNG")
     (tmp_path / "notes.txt").write_text("not a frame")
+    (tmp_path / "._frame 1.PNG").write_bytes(b"what a Mac leaves beside files")
     assert [frame.shape for frame in read_frames(tmp_path)] == [(3, number, 3) for number in (1, 2, 9, 10)]
     info = probe(tmp_path)
     assert (info.num_frames, info.width, info.fps) == (4, 1, None)
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    hidden = Image.new("RGBA", (4, 4), (200, 30, 40, 0))
+    hidden.paste((10, 20, 30, 255), (0, 0, 2, 4))
+    for name in ("a.png", "b.webp"):
+        hidden.save(tmp_path / name, lossless=True, exact=True)
+    for frame in (*read_frames(tmp_path), frames_at(tmp_path / "a.png", [0])[0]):
+        assert frame[0, 0].tolist() == [10, 20, 30]
+        assert frame[0, 3].tolist() == [255, 255, 255]
+
+
+def test_grey_of_16_bits_keeps_its_steps(tmp_path):
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None]
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(frames_at(tmp_path / "a.png", [0])[0, 0, :, 1], np.arange(256))
 
 
 def test_a_gif_without_delays_is_read_as_browsers_play_it(tmp_path):

@@ -47,7 +47,10 @@ def test_quality_trades_size_for_likeness(tmp_path):
     assert errors[-1] < 3
 
 
-@pytest.mark.parametrize(("fps", "durations_ms"), [(8, [125] * 6), (7.5, [133, 134, 133] * 2), (60, [17, 16, 17] * 2)])
+@pytest.mark.parametrize(
+    ("fps", "durations_ms"),
+    [(8, [125] * 6), (7.5, [133, 134, 133] * 2), (60, [17, 16, 17] * 2), (100, [20] * 3), (90, [11] * 4 + [12, 11])],
+)
 def test_durations_are_milliseconds_that_never_drift(tmp_path, fps, durations_ms):
     assert opened(write_webp(LazyClip(6), tmp_path / "a.webp", fps=fps))[1] == durations_ms
 

@@ -13,9 +13,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from animatediff_ext.__main__ import main
+from animatediff_ext.held import LOCK
 from animatediff_ext.media import probe, read_comment, read_frames
+from animatediff_ext.media.errors import DiskFullError
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone import clip as clip_module
+from animatediff_ext.standalone import generate as generate_module
 from animatediff_ext.standalone.devices import device_of, dtype_of
 from animatediff_ext.standalone.models import Models, Recent
 from animatediff_ext.standalone.processes import Process, this_process
@@ -52,7 +55,8 @@ def generate(*arguments):
 
 
 def files_in(folder):
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    """But for the file by which commands wait for each other."""
+    return sorted(path.name for path in folder.iterdir() if path.name != LOCK) if folder.exists() else []
 
 
 def write_jobs(tmp_path, *jobs):
@@ -269,6 +273,63 @@ def test_a_job_that_fails_is_reported_with_its_line_and_the_others_go_on(least, 
     assert files_in(tmp_path / "out") == ["good.gif", "good.mp4"]
 
 
+@pytest.mark.parametrize("name", ["", "cat"])
+def test_a_named_job_of_a_list_overwrites_nothing_that_came_meanwhile(
+    name, least, tmp_path, calls, monkeypatch, capsys
+):
+    first, second = (write_jobs(folder, {"prompt": folder.name, "name": name}) for folder in made(tmp_path, "a", "b"))
+    real = clip_module.sample
+
+    def meanwhile(*args, **how):
+        monkeypatch.setattr(clip_module, "sample", real)
+        assert generate(*least, "--format", "txt", "--jobs", second) == 0
+        return real(*args, **how)
+
+    monkeypatch.setattr(clip_module, "sample", meanwhile)
+    code = generate(*least, "--format", "txt", "--jobs", first)
+    texts = sorted(path.read_text()[0] for path in (tmp_path / "out").glob("*.txt"))
+    assert (code, texts) == ((1, ["b"]) if name else (0, ["a", "b"]))
+
+
+def made(parent, *names):
+    folders = [parent / name for name in names]
+    for folder in folders:
+        folder.mkdir()
+    return folders
+
+
+def test_where_nothing_can_be_written_nothing_is_sampled(least, tmp_path, calls, capsys):
+    (tmp_path / "out").write_text("a file")
+    assert generate(*least) == 1
+    assert "out is to be a folder, but it is a file: choose another one." in capsys.readouterr().err
+    (tmp_path / "out").unlink()
+    (tmp_path / "out" / "cat").mkdir(parents=True)
+    (tmp_path / "out" / "cat" / "notes.txt").write_text("mine")
+    jobs = write_jobs(tmp_path, {"name": "cat", "format": "png"})
+    assert generate(*least, "--jobs", jobs) == 1
+    assert not calls
+
+
+def test_a_full_disk_ends_a_list(least, tmp_path, calls, monkeypatch, capsys):
+    def save(*_, **__):
+        raise DiskFullError("The disk is full.")
+
+    monkeypatch.setattr(generate_module, "save_animation", save)
+    assert generate(*least, "--jobs", write_jobs(tmp_path, {"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"})) == 1
+    err = capsys.readouterr().err
+    assert "Line 1: The disk is full." in err
+    assert "0 jobs made, 0 were there already, 1 failed, 2 were not begun." in err
+    assert len(calls) == 1
+
+
+def test_warnings_in_a_list_say_whose_they_are(least, tmp_path, calls, capsys):
+    jobs = [{"prompt": "0: cat\n9: dog", "name": name} for name in ("a", "b")]
+    assert generate(*least, "--format", "txt", "--jobs", write_jobs(tmp_path, *jobs)) == 0
+    err = capsys.readouterr().err
+    assert "animatediff_ext: a: The key of line" in err
+    assert "animatediff_ext: b: The key of line" in err
+
+
 def test_processes_share_the_jobs(least, tmp_path, calls, monkeypatch):
     jobs = write_jobs(tmp_path, *({"prompt": str(i), "format": "txt"} for i in range(5)))
     for rank, expected in ((0, 3), (1, 2)):
@@ -362,6 +423,21 @@ def test_a_mistake_of_ours_is_not_hidden(least, monkeypatch):
     monkeypatch.setattr(clip_module, "sample", sample)
     with pytest.raises(KeyError):
         generate(*least)
+
+
+def test_a_mistake_of_ours_does_not_end_a_list(least, tmp_path, calls, monkeypatch, capsys):
+    real = clip_module.sample
+
+    def sample(*args, **how):
+        monkeypatch.setattr(clip_module, "sample", real)
+        raise KeyError("ours")
+
+    monkeypatch.setattr(clip_module, "sample", sample)
+    assert generate(*least, "--format", "txt", "--jobs", write_jobs(tmp_path, {"name": "a"}, {"name": "b"})) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "Line 1: KeyError: 'ours'. That is a mistake of this program: please report it." in err
+    assert files_in(tmp_path / "out") == ["b.txt"]
 
 
 def test_numbers_that_overflow_are_no_black_clip(least, monkeypatch, capsys, tmp_path):

@@ -230,16 +230,27 @@ def test_a_wrong_configuration_is_a_sentence(content, sentence, tmp_path, capsys
 def test_a_wrong_line_does_not_hide_the_others(tmp_path):
     jsonl = tmp_path / "jobs.jsonl"
     lines = ['{"prompt": "a", "name": "x"}', "cat", "[1]", '{"stps": 1}', '{"name": "X"}', '{"seed": 4}']
+    lines += ['{"name": "x", "request_id": "2"}', '{"name": "x-2"}', '{"prompt": "half an \\ud83d"}']
     jsonl.write_text("\n".join(lines))
     entries = read_jobs(jsonl, LEAST)
-    assert [entry.job is not None for entry in entries] == [True, False, False, False, False, True]
+    assert [entry.job is not None for entry in entries] == [True, False, False, False, False, True, True, False, False]
     problems = [entry.problem for entry in entries if entry.problem]
     assert [problem.split(":")[0] for problem in problems] == [
         "This is no JSON (Expecting value)",
         "This is no JSON object",
         "There is no option stps",
-        "The name X is that of line 1 too",
+        "Its files would be those of line 1 too (X)",
+        "Its files would be those of line 7 too (x-2)",
+        "prompt is 'half an \\ud83d', which has a zero byte or half of a character in it",
     ]
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\x0b"])
+def test_ends_of_lines_within_texts_end_no_job(end, tmp_path):
+    jsonl = tmp_path / "jobs.jsonl"
+    raw = json.dumps({"prompt": f"one{end}two"}, ensure_ascii=False) if end != "\x0b" else '{"prompt": "one"}\x0b'
+    jsonl.write_text(f"{raw}\n{raw}\r\n", encoding="utf-8", newline="")
+    assert [entry.line for entry in read_jobs(jsonl, LEAST)] == [1, 2]
 
 
 def test_an_empty_list_of_jobs_says_so(tmp_path):

@@ -225,6 +225,7 @@ def test_nothing_stays_attached_also_after_a_stop(family, loaded):
         ({"num_steps": 0}, r"^The number of steps is 0: give at least 1.$"),
         ({"sampler": "PLMS"}, r"^The sampler is 'PLMS': choose from DDIM, Euler, .*LCM.$"),
         ({"sampler": "LCM", "num_steps": 51}, r"^The sampler LCM cannot take 51 steps: give fewer.$"),
+        ({"num_steps": 350}, r"^The sampler DDIM cannot take 350 steps: give fewer.$"),
         ({"num_steps": 1000}, r"^The sampler DDIM cannot take 1000 steps: give fewer.$"),
         (
             {"animation": clip(20, length=20)},
