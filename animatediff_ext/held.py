@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""What other such file systems say: NFS without its daemon, FUSE."""
 LOCK = ".lock"
 """The file to hold for whoever wants a folder for itself."""
 
@@ -25,6 +28,11 @@ def held(path: Path, *, wait: bool = True) -> Iterator[None]:
     except Timeout as error:
         raise BlockingIOError(f"{path} is held by another process") from error
     except NotImplementedError:  # a network's file system that knows no locks
+        yield
+        return
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
         yield
         return
     try:

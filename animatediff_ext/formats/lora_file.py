@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
-from safetensors.torch import save_file
 
 from animatediff_ext.formats.container import TensorFile, open_file
 from animatediff_ext.formats.error import FormatError
 from animatediff_ext.formats.kind import KINDS, kind_of
-from animatediff_ext.whole_file import whole_file
+from animatediff_ext.formats.tensors import write_tensors
 
 Matrices = tuple[torch.Tensor, torch.Tensor]
 """down ``(rank, in)`` and up ``(out, rank)``: ``up @ down`` is added to the weight. alpha / rank is in ``up``."""
@@ -301,8 +300,7 @@ def save_lora(
     }
     if spelling == "webui":  # in float32, since bfloat16 has not every whole number above 256
         tensors |= {f"lora_unet_{flat(name)}.alpha": _rank(pair) for name, pair in matrices.items()}
-    with whole_file(Path(path)) as part:
-        save_file(tensors, str(part), metadata={"format": "pt"} | (metadata or {}))
+    write_tensors(tensors, Path(path), {"format": "pt"} | (metadata or {}))
 
 
 def _rank(pair: Matrices) -> torch.Tensor:

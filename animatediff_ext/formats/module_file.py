@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from animatediff_ext.formats.container import WEIGHTS_OF_FOLDER, open_file
 from animatediff_ext.formats.describe import info_of
@@ -17,6 +16,7 @@ from animatediff_ext.formats.family import FAMILY_KEY, SCHEDULE_KEY
 from animatediff_ext.formats.kind import MOTION_MODULE, kind_of
 from animatediff_ext.formats.recognise import GROUPS_KEY, HEADS_KEY, recognise
 from animatediff_ext.formats.spelling import State, official, to_diffusers
+from animatediff_ext.formats.tensors import write_tensors
 from animatediff_ext.motion import MotionConfig, MotionModel
 from animatediff_ext.motion.positions import sinusoids
 from animatediff_ext.whole_file import whole_file
@@ -108,8 +108,7 @@ def save_motion_adapter(
 def _write(state: State, path: Path, dtype: torch.dtype, metadata: dict[str, str]) -> None:
     # Copies, since q, k and v are views of one tensor, and safetensors refuses tensors that share memory.
     state = {name: tensor.detach().to("cpu", dtype, copy=True).contiguous() for name, tensor in state.items()}
-    with whole_file(path) as part:
-        save_file(state, str(part), metadata=metadata)
+    write_tensors(state, path, metadata)
 
 
 def _metadata(config: MotionConfig, metadata: dict[str, str] | None) -> dict[str, str]:

@@ -270,6 +270,12 @@ class Config:
     export: Export = field(default_factory=Export)
 
     def __post_init__(self):
+        first, last = self.diffusion.beta_start, self.diffusion.beta_end
+        if self.diffusion.schedule != "auto" and not 0 < first <= last < 1:
+            raise SettingsError(
+                f"diffusion.beta_start is {first:g} and diffusion.beta_end is {last:g}, but betas grow, between 0 and "
+                "1: give others, or schedule auto."
+            )
         low, high = self.diffusion.timestep_min, self.diffusion.timestep_max
         if low > high:
             raise SettingsError(

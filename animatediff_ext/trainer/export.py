@@ -22,7 +22,7 @@ BASE_HASH = "animatediff_base_sha256"
 
 def export(stage: Stage, config: Config, step: int, *, folder: Path | None = None) -> list[Path]:
     """Write the trained weights as they are now; returns the files. Raises `TrainError` if the disk is full."""
-    target = (folder or Path(config.run.output)) / config.run.name
+    folder = folder or Path(config.run.output)
     dtype = getattr(torch, config.export.dtype)
     if not all(tensor.to(dtype).isfinite().all() for tensor in stage.trained.parameters()):
         raise TrainError(
@@ -31,36 +31,39 @@ def export(stage: Stage, config: Config, step: int, *, folder: Path | None = Non
         )
     metadata = _metadata(stage, config, step)
     try:
-        return _EXPORTS[stage.name](stage, target, dtype, metadata)
+        files = files_of(stage.name, config, folder=folder)
+        _EXPORTS[stage.name](stage, files, dtype, metadata)
+        return files
     except OSError as error:
         raise TrainError(
-            f"The result could not be written to {target.parent} ({error.strerror or error}): make room, then "
+            f"The result could not be written to {folder} ({error.strerror or error}): make room, then "
             "`train export` with the last state."
         ) from error
 
 
-def _motion(stage: Stage, target: Path, dtype: torch.dtype, metadata: dict[str, str]) -> list[Path]:
-    path = target.with_name(f"{target.name}.safetensors")
-    save_motion_module(stage.trained, path, dtype=dtype, metadata=metadata)
-    return [path]
+def files_of(stage: str, config: Config, *, folder: Path | None = None) -> list[Path]:
+    """What `export` writes. An adapter has a second file, in the spelling of the WebUI's own LoRAs."""
+    folder = folder or Path(config.run.output)
+    endings = (".safetensors", "_webui.safetensors") if stage == "adapter" else (".safetensors",)
+    return [folder / f"{config.run.name}{ending}" for ending in endings]
 
 
-def _lora(stage: Stage, target: Path, dtype: torch.dtype, metadata: dict[str, str]) -> list[Path]:
-    path = target.with_name(f"{target.name}.safetensors")
+def _motion(stage: Stage, files: list[Path], dtype: torch.dtype, metadata: dict[str, str]) -> None:
+    save_motion_module(stage.trained, files[0], dtype=dtype, metadata=metadata)
+
+
+def _lora(stage: Stage, files: list[Path], dtype: torch.dtype, metadata: dict[str, str]) -> None:
     family = stage.motion.config.family.name
-    save_lora(baked(stage.trained), path, dtype=dtype, metadata=metadata | {"animatediff_motion_family": family})
-    return [path]
+    save_lora(baked(stage.trained), files[0], dtype=dtype, metadata=metadata | {"animatediff_motion_family": family})
 
 
-def _adapter(stage: Stage, target: Path, dtype: torch.dtype, metadata: dict[str, str]) -> list[Path]:
-    official = target.with_name(f"{target.name}.safetensors")
-    webui = target.with_name(f"{target.name}_webui.safetensors")
+def _adapter(stage: Stage, files: list[Path], dtype: torch.dtype, metadata: dict[str, str]) -> None:
+    official, webui = files
     save_lora(baked(stage.trained), official, dtype=dtype, metadata=metadata)
     save_lora(baked(stage.trained), webui, spelling="webui", dtype=dtype, metadata=metadata | _kohya_metadata(stage))
-    return [official, webui]
 
 
-_EXPORTS: dict[str, Callable[..., list[Path]]] = {"adapter": _adapter, "motion": _motion, "lora": _lora}
+_EXPORTS: dict[str, Callable[..., None]] = {"adapter": _adapter, "motion": _motion, "lora": _lora}
 
 
 def baked(trained: LowRankSet) -> dict[str, Matrices]:

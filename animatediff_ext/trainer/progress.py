@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -35,12 +36,44 @@ class Clock:
         finally:
             self.waited += time.perf_counter() - begin
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """What is done meanwhile is no part of the run's pace."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.begin += time.perf_counter() - begin
+
     def lap(self) -> tuple[float, float]:
         """Seconds since the last lap, and the share of them in which the run waited."""
         now = time.perf_counter()
         seconds, waited = now - self.begin, self.waited
         self.begin, self.waited = now, 0.0
         return seconds, waited / seconds if seconds else 0.0
+
+
+class _Listener:
+    """stderr, as long as somebody reads it: Ctrl-C ends ``tee`` as well, and a run is to be saved all the same."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        self._told(self._stream.write, text)
+
+    def flush(self) -> None:
+        self._told(self._stream.flush)
+
+    def _told(self, tell, *words) -> None:
+        try:
+            tell(*words)
+        except BrokenPipeError:  # from now on into nothing, for whoever else writes there: Python itself at its end
+            with suppress(OSError), open(os.devnull, "w") as nothing:
+                os.dup2(nothing.fileno(), self._stream.fileno())
 
 
 class Progress:
@@ -58,12 +91,13 @@ class Progress:
         self._losses: list[float] = []
         self._clips = 0
         self._said: set[str] = set()
+        self._listener = _Listener(sys.stderr)
         self.clock = Clock()
 
     def say(self, text: str) -> None:
         """A line above the bar."""
         if not self._quiet:
-            tqdm.write(text, file=sys.stderr)
+            tqdm.write(text, file=self._listener)
 
     def say_once(self, text: str) -> None:
         """The same, unless it was said before or is empty."""
@@ -77,6 +111,7 @@ class Progress:
             total=self._config.run.steps,
             initial=step,
             disable=self._quiet,
+            file=self._listener,
             unit="step",
             dynamic_ncols=True,
             smoothing=0.1,
@@ -115,7 +150,9 @@ class Progress:
         """One line of the log, one point of each curve."""
         if self._quiet or not figures:
             return
-        line = json.dumps({"step": step} | dict(figures)) + "\n"
+        # JSON knows no infinity: fp16 has steps that are left out, whose norm is none.
+        known = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        line = json.dumps({"step": step} | known) + "\n"
         with self._or_without(LOG), (self._folder / LOG).open("a", encoding="utf-8") as file:
             file.write(line)
         if self._board is not None:

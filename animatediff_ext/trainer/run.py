@@ -18,7 +18,7 @@ from animatediff_ext.trainer.data.dataset import Example
 from animatediff_ext.trainer.data.take import buckets_of
 from animatediff_ext.trainer.encode import Encoder
 from animatediff_ext.trainer.error import TrainError
-from animatediff_ext.trainer.export import export
+from animatediff_ext.trainer.export import export, files_of
 from animatediff_ext.trainer.loop import Deadline, StepDone, Trainer
 from animatediff_ext.trainer.material import Material, gather
 from animatediff_ext.trainer.processes import Processes, processes
@@ -174,8 +174,9 @@ class Run:
         self._say_what_is_amiss()
         if too_many_bad:
             raise self._group.said_once(TrainError(too_many_bad))
-        if self._validation.is_due(step):
-            figures, problems = self._validation.run()
+        if self._validation.is_due(step) and not self._group.first([self._stop.reason]):
+            with self._progress.clock.standing_still():
+                figures, problems = self._validation.run()
             self._progress.record(step, figures)
             for problem in problems:
                 self._progress.say(problem)
@@ -227,12 +228,14 @@ class Run:
 
 def _state(stage: str, config: Config, path: Path | None) -> State | None:
     state = None if path is None else load_state(path, stage=stage)
-    if state is not None and state["step"] >= config.run.steps:
+    if state is None or state["step"] < config.run.steps:
+        return state
+    if state["step"] > config.run.steps or all(file.exists() for file in files_of(stage, config)):
         raise TrainError(
             f"{path} has {state['step']} steps, and run.steps is {config.run.steps}, so there is nothing to do: raise "
             "run.steps, or write the files again with `train export`."
         )
-    return state
+    return state  # it ended after its last step, before its files were written
 
 
 def _differences(now: dict[str, Any], state: State) -> str:

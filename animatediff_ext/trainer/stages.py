@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from torch import nn
 from animatediff_ext.formats import load_lora, load_motion_module
 from animatediff_ext.inject import (
     LowRank,
+    MisfitError,
     injected,
     low_rank_added,
     misfit,
@@ -81,8 +82,17 @@ class AdapterStage(Stage):
 
     @contextmanager
     def in_use(self, spatial: SpatialModel) -> Iterator[None]:
-        with low_rank_added(spatial_attention_layers(spatial.unet), self.trained.additions):
+        layers = spatial_attention_layers(spatial.unet)
+        if _sizes(layers) != _sizes(self.layers):
+            raise MisfitError(
+                f"{spatial.path.name} has other layers than {self.spatial.path.name}, which the adapter is for."
+            )
+        with low_rank_added(layers, self.trained.additions):
             yield
+
+
+def _sizes(layers: Mapping[str, Layer]) -> dict[str, tuple[int, int]]:
+    return {name: (layer.num_in, layer.num_out) for name, layer in layers.items()}
 
 
 class MotionStage(Stage):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 
 import torch
@@ -118,6 +119,7 @@ class Validation:
 
     def _clips_on(self, path: str, numbers: list[int]) -> None:
         """On one checkpoint, which is let go of before the next one is read."""
+        self._break_off()
         spatial = self._model(path)
         with self._trainer.stage.in_use(spatial):
             for number in numbers:
@@ -128,7 +130,7 @@ class Validation:
         base = self._trainer.stage.spatial
         if not path:
             return base
-        return load_base(replace(self._config.base, checkpoint=path, vae=""), base.unet.device, base.unet.dtype)
+        return load_base(replace(self._config.base, checkpoint=path), base.unet.device, base.unet.dtype)
 
     def _clip(self, spatial: SpatialModel, number: int, label: str) -> None:
         options = self._config.validate
@@ -151,7 +153,7 @@ class Validation:
         path = folder / f"{label}-{number + 1}.gif"
         WRITERS["GIF"](spatial.decode(latents), path, fps=options.fps, comment=options.prompts[number])
 
-    def _break_off(self, _step: int, _num_steps: int) -> None:
+    def _break_off(self, *_steps: int) -> None:
         if self._stop:
             raise _StoppedError
 
@@ -164,8 +166,7 @@ def _labels(base: SpatialModel, checkpoints: Sequence[str]) -> dict[str, str]:
     """Checkpoint → the name of its files, no two the same; the base is the empty path."""
     labels: dict[str, str] = {"": base.title}
     for path in checkpoints:
-        stem = name = Path(path).stem
-        while name in labels.values():
-            name = f"{stem}-{len(labels)}"
-        labels[path] = name
+        stem = Path(path).stem
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        labels[path] = next(name for name in names if name not in labels.values())
     return labels

@@ -67,6 +67,7 @@ def test_a_configuration_survives_being_written_into_a_state():
         ('sample.buckets=["big"]', "WIDTHxHEIGHTxFRAMES"),
         ("sample.buckets=[]", "sample.buckets is empty"),
         ("diffusion.timestep_min=1000", "from 0 to 999"),
+        ("diffusion.schedule=linear diffusion.beta_end=0.0001", "betas grow, between 0 and 1"),
         ("cache.folder=c", "set sample.starts"),
         ("run.name=", "run.name is ''"),
         ("run.name=a/b", "give a name for files"),
@@ -77,7 +78,7 @@ def test_a_configuration_survives_being_written_into_a_state():
 )
 def test_a_wrong_option_is_a_sentence_with_what_is_right(setting, words):
     with pytest.raises(TrainError) as caught:
-        read_config("motion", None, [setting])
+        read_config("motion", None, setting.split(" "))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

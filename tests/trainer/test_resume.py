@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import json
+import math
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from animatediff_ext.trainer.config_file import flat_values
 from animatediff_ext.trainer.data import ClipDataset
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.export_state import export_state
+from animatediff_ext.trainer.loop import StepDone
 from animatediff_ext.trainer.run import _differences, train
 from animatediff_ext.trainer.state import CLIPS, PROCESSES, load_state, save_state, set_aside, states_folder, states_in
 from tests import command_line
@@ -266,6 +268,34 @@ def test_a_step_is_saved_before_it_is_reported(runs, monkeypatch):
     with pytest.raises(SystemExit):
         train("motion", runs.config("motion", checkpoint__every=1))
     assert [path.name for path in states_in(states_folder(runs.folder / "run"))] == ["step-00000001.state"]
+
+
+@pytest.mark.parametrize("stage", ["motion", "adapter"])
+def test_a_run_that_died_after_its_last_step_writes_its_files(runs, monkeypatch, stage):
+    options = {"sample__buckets": '["64x64x1"]'} if stage == "adapter" else {}
+    config = runs.config(stage, run__steps=1, **options)
+    monkeypatch.setattr(run_module, "export", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(stage, config)
+    monkeypatch.undo()
+    files = train(stage, config, resume="auto")
+    assert all(file.exists() for file in files)
+    with pytest.raises(TrainError, match="so there is nothing to do"):
+        train(stage, config, resume="auto")
+
+
+def test_a_reader_of_its_words_that_ends_costs_no_step(runs):
+    """Ctrl-C in ``train 2>&1 | tee log`` ends tee as well."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "w") as nobody:
+        progress = run_module.Progress(runs.config("motion"), quiet=False)
+        progress._listener._stream = nobody
+        progress.start(0)
+        for step in (1, 2):
+            progress.step(step, StepDone(loss=1.0, rate=1.0, norm=math.inf), clips=1)
+        progress.say("Stopped.")
+        progress.close()
 
 
 def test_a_log_and_a_cache_that_cannot_be_written_are_named_once_and_stop_nothing(runs, capsys, tmp_path):

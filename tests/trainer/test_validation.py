@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from animatediff_ext.standalone import SpatialModel
 from animatediff_ext.trainer.run import train
 from animatediff_ext.trainer.state import states_folder, states_in
 from animatediff_ext.trainer.stop import StopWish
-from animatediff_ext.trainer.validation import Validation
+from animatediff_ext.trainer.validation import Validation, _labels
 from tests import command_line
 from tests.models.spatial import half_of_the_layers, write_folder
 from tests.trainer.comparing import assert_same, state_of
@@ -73,11 +74,24 @@ def test_checkpoints_of_one_name_have_clips_of_their_own(runs, personalised, tmp
     assert sorted(path.name for path in folder.iterdir()) == ["painted-1.gif", "painted-2-1.gif", "tiny-1.gif"]
 
 
+def test_names_of_clips_end_where_none_is_free():
+    labels = _labels(
+        SimpleNamespace(title="tiny"), ["a/tiny-2.safetensors", "b/tiny.ckpt", "c/tiny.ckpt"]
+    )
+    assert list(labels.values()) == ["tiny", "tiny-2", "tiny-3", "tiny-4"]
+
+
 def test_a_checkpoint_that_cannot_be_animated_stops_nothing(runs, sdxl_base, capsys):
     options = WATCHED | {"validate__checkpoints": f'["{sdxl_base}"]'}
     files = train("motion", runs.config("motion", run__steps=2, **options))
     assert files
     assert f"No validation clips on {sdxl_base}: The motion module" in capsys.readouterr().err
+
+
+def test_an_adapter_that_does_not_fit_a_checkpoint_stops_nothing(runs, sdxl_base, capsys):
+    options = WATCHED | {"validate__checkpoints": f'["{sdxl_base}"]', "sample__buckets": '["64x64x1"]'}
+    assert train("adapter", runs.config("adapter", run__steps=2, **options))
+    assert "has other layers than" in capsys.readouterr().err
 
 
 def test_a_wish_to_stop_breaks_a_clip_off(runs, monkeypatch):

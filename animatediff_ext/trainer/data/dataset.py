@@ -121,7 +121,7 @@ def batches(dataset: ClipDataset, first: int, last: int, workers: int) -> Iterat
                 raise packet
             yield _unpacked(packet)
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):  # PyTorch's word for one that has died
             raise
         reason = str(error).strip(" .")
         raise TrainError(
@@ -158,6 +158,11 @@ class _Told(Dataset):
             return self._dataset[number]
         except TrainError as error:
             return error
+        except (MemoryError, OSError) as error:
+            return TrainError(
+                f"Clips of step {number // self._dataset.accumulate + 1} cannot be read ({type(error).__name__}: "
+                f"{error}): where memory is short, lower sample.workers, or take smaller videos."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,7 +107,8 @@ def _text_of(path: Path) -> str:
 
 
 def _one_line(caption: object) -> str:
-    return " ".join(str(caption or "").split())
+    """Without halves of characters, which cut texts end in and no tokenizer takes."""
+    return " ".join(str(caption or "").encode("utf-8", "replace").decode("utf-8").split())
 
 
 # -------------------------------------------------------------------------------------------------------- CSV and JSONL
@@ -160,15 +161,16 @@ def _json_object(text: str | bytes, where: str) -> dict:
 def _listed(path: Path, data: Data, entry: dict, where: str) -> Clip:
     """The clip that a row or an object names."""
     root = Path(data.videos) if data.videos else path.parent
-    named = _first(entry, FILE_FIELDS)
+    line = f"{path}, {where},"
+    named = _first(entry, FILE_FIELDS, line)
     if named:
         file = root / named
-    elif _first(entry, ("videoid",)):
+    elif _first(entry, ("videoid",), line):
         file = _webvid_file(root, entry)
     else:
-        raise TrainError(f"{path}, {where}, names no file: give one in {', '.join(FILE_FIELDS)} or videoid.")
+        raise TrainError(f"{line} names no file: give one in {', '.join(FILE_FIELDS)} or videoid.")
     name = file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
-    return Clip(name=name, path=str(file.absolute()), caption=_one_line(_first(entry, CAPTION_FIELDS)))
+    return Clip(name=name, path=str(file.absolute()), caption=_one_line(_first(entry, CAPTION_FIELDS, line)))
 
 
 def _webvid_file(root: Path, row: dict) -> Path:
@@ -178,16 +180,24 @@ def _webvid_file(root: Path, row: dict) -> Path:
     return sorted_in if sorted_in.exists() else plain
 
 
-def _first(entry: dict, fields: Iterable[str]) -> str:
-    """The first of the fields that has something in it."""
-    return next((str(entry[field]) for field in fields if entry.get(field)), "")
+def _first(entry: dict, fields: Iterable[str], where: str) -> str:
+    """The first of the fields that has something in it. Raises `TrainError` where that is no text."""
+    field = next((field for field in fields if entry.get(field)), None)
+    if field is None:
+        return ""
+    if not isinstance(entry[field], (str, int, float)):
+        raise TrainError(f"{where} has no text as {field}, but {json.dumps(entry[field])[:80]}: write one.")
+    return str(entry[field])
 
 
 # --------------------------------------------------------------------------------------------------------------- tar
 
 
 def _from_tars(path: Path, data: Data) -> Iterator[Clip]:
-    """WebDataset: files of one name up to its first dot belong together, such as 7.mp4 and 7.txt or 7.json."""
+    """WebDataset: files of one name up to its first dot belong together, such as 7.mp4 and 7.txt or 7.json.
+
+    Those of one name up to the last dot come first, as in folders that somebody has packed.
+    """
     for tar in sorted(filter(_is_tar, path.iterdir())) if path.is_dir() else [path]:
         yield from _from_tar(tar)
 
@@ -197,7 +207,8 @@ def _is_tar(path: Path) -> bool:
 
 
 def _from_tar(path: Path) -> Iterator[Clip]:
-    media, captions = [], {}
+    media: list[tarfile.TarInfo] = []
+    captions: dict[PurePosixPath, str] = {}
     try:
         with tarfile.open(path, "r:") as tar:  # uncompressed: clips are read where they lie
             for member in filter(tarfile.TarInfo.isreg, tar):
@@ -206,20 +217,34 @@ def _from_tar(path: Path) -> Iterator[Clip]:
                     media.append(member)
                 elif name.suffix.lower() in (".txt", ".json"):
                     found = _caption_in(name, tar.extractfile(member).read(), path)
-                    captions[_key(name)] = captions.get(_key(name)) or found
+                    captions[name.with_suffix("")] = captions.get(name.with_suffix("")) or found
     except (OSError, tarfile.TarError) as error:
         raise TrainError(f"{path} cannot be read ({error}): give an uncompressed .tar, whole.") from error
+    by_key: dict[PurePosixPath, dict[str, PurePosixPath]] = {}
+    for stem, caption in captions.items():
+        by_key.setdefault(_key(stem), {}).setdefault(caption, stem)
     for member in media:
+        name = PurePosixPath(member.name)
+        own = captions.get(name.with_suffix("")) or captions.get(_key(name))
         yield Clip(
             name=f"{path.name}/{member.name}",
             path=str(path.absolute()),
             place=(member.offset_data, member.size),
-            caption=captions.get(_key(PurePosixPath(member.name)), ""),
+            caption=own or _only(by_key.get(_key(name), {}), member.name, path),
         )
 
 
-def _key(name: PurePosixPath) -> str:
-    return str(name.parent / name.name.partition(".")[0])
+def _only(captions: dict[str, PurePosixPath], clip: str, tar: Path) -> str:
+    """Of the captions with a clip's key, the one that says something. Raises `TrainError` where several do."""
+    texts = [text for text in captions if text]
+    if len(texts) > 1:
+        names = " and ".join(str(captions[text]) for text in texts[:2])
+        raise TrainError(f"{tar} has several captions for {clip}, {names}: give one of them the name of the clip.")
+    return texts[0] if texts else ""
+
+
+def _key(name: PurePosixPath) -> PurePosixPath:
+    return name.parent / name.name.partition(".")[0]
 
 
 def _caption_in(name: PurePosixPath, content: bytes, tar: Path) -> str:
@@ -228,7 +253,9 @@ def _caption_in(name: PurePosixPath, content: bytes, tar: Path) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TrainError(f"{where} cannot be read ({error}): save it as UTF-8 text.") from error
-    return _one_line(_first(_json_object(text, where), CAPTION_FIELDS) if name.suffix.lower() == ".json" else text)
+    return _one_line(
+        _first(_json_object(text, where), CAPTION_FIELDS, where) if name.suffix.lower() == ".json" else text
+    )
 
 
 FORMATS: dict[str, Callable[[Path, Data], Iterator[Clip]]] = {

@@ -131,12 +131,20 @@ class TestJsonl:
         (clip,) = find_clips(Data(path=str(tmp_path / "a.jsonl"), videos=str(tmp_path)))
         assert (clip.name, clip.caption) == ("sub/a.mp4", "狐 fox")
 
+    def test_half_of_a_character_ends_no_run(self, tmp_path):
+        (tmp_path / "a.jsonl").write_text('{"path": "a.mp4", "text": "a fox \\ud83d"}')
+        assert found(tmp_path / "a.jsonl") == {"a.mp4": "a fox ?"}
+
     @pytest.mark.parametrize(
         ("line", "complaint"),
         [
             ("{", "line 2, is not JSON"),
             ("[1]", "line 2, is not a JSON object"),
             ('{"text": "a"}', "line 2, names no file"),
+            (
+                '{"path": "b.mp4", "text": ["one", "two"]}',
+                r'line 2, has no text as text, but \["one", "two"\]',
+            ),
         ],
     )
     def test_a_bad_line_is_named(self, tmp_path, line, complaint):
@@ -163,6 +171,16 @@ class TestTar:
         clip = find_clips(Data(path=str(path)))[0]
         assert clip.source() == video
         assert number_in(frames_at(clip.source(), (5,))[0]) == 5
+
+    def test_names_with_points_have_captions_of_their_own(self, tmp_path):
+        texts = {"2024.01.txt": b"a fox", "2024.02.txt": b"a dog"}
+        path = write_tar(tmp_path / "t.tar", {"2024.01.mp4": b"x", "2024.02.mp4": b"x"} | texts)
+        assert found(path) == {"t.tar/2024.01.mp4": "a fox", "t.tar/2024.02.mp4": "a dog"}
+        path = write_tar(tmp_path / "k.tar", {"7.left.mp4": b"x", "7.txt": b"a cat", "7.right.json": b'{"text": "b"}'})
+        assert found(path) == {"k.tar/7.left.mp4": "a cat"}
+        path = write_tar(tmp_path / "s.tar", {"2024.03.mp4": b"x"} | texts)
+        with pytest.raises(TrainError, match=r"several captions for 2024\.03\.mp4, 2024\.01 and 2024\.02: give one"):
+            found(path)
 
     def test_a_folder_of_tars_is_read_in_order(self, tmp_path):
         for name in ("b", "a"):
