@@ -36,3 +36,8 @@ class Source(Checked):
         label="Mask path",
         elem_id="mask-path",
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("frames_folder", "masks_folder"):  # of blanks alone, a path would be the folder of the host itself
+            object.__setattr__(self, name, getattr(self, name).strip())

@@ -54,7 +54,7 @@ def _named(arguments: Sequence[Any], *, is_img2img: bool) -> dict[str, Any]:
         return merged
     if _are_the_first(arguments):
         return dict(zip(_THE_FIRST, arguments))  # noqa: B905 - the page's values stand behind them
-    if first is not None:
+    if first:  # what others fill places with, 0 or False, asks for nothing
         raise SettingsError(
             f'AnimateDiff was given {first!r} as its argument: send a dictionary, {{"args": [{{"enable": true, …}}]}}.'
         )

@@ -143,8 +143,8 @@ def _moving(draw: Callable) -> Callable:
             plot.infotexts = [own or text for own, text in zip_longest(_infotexts_of(cell), plot.infotexts)]
             with host.overrides_in_force(p):
                 _set_in_motion(p, plot, num_grids, clips, at)
-            if not p.is_api:
-                playing.tell(plot)
+        if clips and not p.is_api:
+            playing.tell(plot)
         return plot
 
     setattr(drawn, _WRAPPED, True)

@@ -192,6 +192,13 @@ def temporary_folder() -> Path | None:
     return folder
 
 
+def selected_script(p) -> str:
+    """The title of the script that was chosen in the list *Script*, empty if none."""
+    selectable = getattr(p.scripts, "selectable_scripts", None) or ()
+    chosen = p.script_args[0] if p.script_args else 0
+    return str(selectable[chosen - 1].title()) if isinstance(chosen, int) and 0 < chosen <= len(selectable) else ""
+
+
 def script_titled(title: str, p):
     """The script of that title, in whichever case and version, among those that take part in a request of its tab; or
     None."""

@@ -22,6 +22,8 @@ from animatediff_ext.webui.errors import AnimateDiffError
 
 KEPT = 8
 """LoRAs in main memory."""
+_TAGS = ("lora", "lyco")
+"""Two names of one thing, to the WebUI as well."""
 
 
 class MotionLoras:
@@ -41,12 +43,13 @@ class MotionLoras:
 
     def _taken(self, networks: dict[str, list] | None) -> dict[Path, LoraWeight]:
         ours = {}
-        wanted = (networks or {}).get("lora", [])
-        for params in list(wanted):
-            path = found(params.items[0])
-            if path and _is_ours(path):
-                wanted.remove(params)
-                ours.setdefault(path, self._weighted(params))
+        for kind in _TAGS:
+            wanted = (networks or {}).get(kind, [])
+            for params in list(wanted):
+                path = found(params.items[0])
+                if path and _is_ours(path):
+                    wanted.remove(params)
+                    ours.setdefault(path, self._weighted(params))
         return ours
 
     def _weighted(self, params) -> LoraWeight:

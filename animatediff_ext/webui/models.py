@@ -107,11 +107,12 @@ class ModuleCache:
         for name in names:
             path = find(name)
             wanted[path, path.stat().st_mtime] = name
-        self._loaded = {key: loaded for key, loaded in self._loaded.items() if key in wanted}
+        # The page may clear the cache while files are read here.
+        kept = self._loaded = {key: loaded for key, loaded in self._loaded.items() if key in wanted}
         for (path, modified), name in wanted.items():
-            if (path, modified) not in self._loaded:
-                self._loaded[path, modified] = Loaded(name, path, modified, load_motion_module(path))
-        return [self._loaded[key] for key in wanted]
+            if (path, modified) not in kept:
+                kept[path, modified] = Loaded(name, path, modified, load_motion_module(path))
+        return [kept[key] for key in wanted]
 
     def clear(self) -> None:
         self._loaded = {}

@@ -100,11 +100,15 @@ def _show(generation: Generation, processed: Processed) -> dict[str, Any]:
         info[TRAVEL_KEY] = shares
     texts = processed.infotexts[processed.index_of_first_image :]  # one for each frame
     shown = []
+    # Prompt matrix makes its grid of all pictures, and wants one for each of its prompts.
+    most = 1 if isinstance(generation.p.prompt, list) or isinstance(generation.p.negative_prompt, list) else None
     for arrival in generation.arrivals:
         text = texts[0] if texts else arrival.infotext
         texts = texts[len(arrival.given) :]
         items = _written(generation, arrival, _video(generation, arrival, infotext=text))
-        shown += [(item, text) for item in items]
+        shown += [(item, text) for item in items[:most]]
+        if len(items[:most]) < len(items):
+            arrival.notes.append("The script takes a picture for each video: the answer has the first of each.")
     for note in [note for arrival in generation.arrivals for note in arrival.notes]:
         generation.p.comment(note)
     shown.sort(key=lambda item: not isinstance(item[0], FilePicture))  # frames come behind the files of all videos

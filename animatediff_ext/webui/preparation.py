@@ -21,6 +21,8 @@ from animatediff_ext.webui.settings import encode_options
 
 _LATENT_UPSCALE = 3
 """The WebUI's number for *Just resize (latent upscale)*, which resizes no pictures."""
+_TILED = ("SD upscale", "Poor man's outpainting", "Outpainting mk2")
+"""The WebUI's scripts that want one picture for each tile."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ def prepared_for(p, script_args: Sequence, changed: Mapping[str, Any]) -> Prepar
         p.comment(
             "✨ upscales a single image, so AnimateDiff was not used: for a larger video, tick Hires. fix and generate "
             "again."
+        )
+        return None
+    if host.selected_script(p) in _TILED:
+        p.comment(
+            f"{host.selected_script(p)} puts single pictures together, so AnimateDiff was not used: choose none for a "
+            "video."
         )
         return None
     if host.rival():

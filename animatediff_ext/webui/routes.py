@@ -36,14 +36,8 @@ def register(_demo, app: FastAPI) -> None:
     They are there where the API is (``--api``), behind what guards it (``--api-auth``). The page has its own, behind
     its own login.
     """
-    login = next((route.endpoint for route in app.routes if getattr(route, "path", None) == _LOGIN_OF_THE_PAGE), None)
-    app.add_api_route(
-        _FOR_THE_PAGE,
-        read_infotext,
-        methods=["POST"],
-        dependencies=[Depends(login)] * bool(login),
-        tags=["AnimateDiff"],
-    )
+    if _demo is not None:  # without a page nobody could log in to it
+        _register_for_the_page(app)
     guarded = next((route for route in app.routes if getattr(route, "path", None) == _OF_THE_API), None)
     if guarded is None:
         return
@@ -56,6 +50,12 @@ def register(_demo, app: FastAPI) -> None:
         app.add_api_route(
             f"{PREFIX}/{name}", endpoint, methods=[method], dependencies=guarded.dependencies, tags=["AnimateDiff"]
         )
+
+
+def _register_for_the_page(app: FastAPI) -> None:
+    login = next((route.endpoint for route in app.routes if getattr(route, "path", None) == _LOGIN_OF_THE_PAGE), None)
+    guards = [Depends(login)] * bool(login)
+    app.add_api_route(_FOR_THE_PAGE, read_infotext, methods=["POST"], dependencies=guards, tags=["AnimateDiff"])
 
 
 def arguments_schema() -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from posixpath import splitext
 from urllib.parse import urlsplit, urlunsplit
@@ -13,6 +12,9 @@ from urllib.parse import urlsplit, urlunsplit
 _SECONDS_TO_CONNECT = 10
 _SECONDS_TO_READ = 60
 _TRIALS = 3
+_MOST_OF_A_NAME = 100
+_NEEDS_NO_NAME = "us-east-1"
+"""Where buckets are made that name no region; naming this one is refused."""
 
 
 class S3Error(Exception):
@@ -128,13 +130,21 @@ def _make_sure_of(client, bucket: Bucket, client_error: type[Exception]) -> None
     except client_error as error:
         # Whoever may only write is refused a look at the bucket (403), and can upload all the same.
         if error.response["Error"]["Code"] in ("404", "NoSuchBucket"):
-            client.create_bucket(Bucket=bucket.name)
+            region = None if bucket.endpoint else client.meta.region_name
+            place = {} if region in (None, _NEEDS_NO_NAME) else {"LocationConstraint": region}
+            client.create_bucket(Bucket=bucket.name, **({"CreateBucketConfiguration": place} if place else {}))
 
 
 def _free_keys(client, bucket: Bucket, keys: list[str], client_error: type[Exception]) -> list[str]:
     """Videos of txt2img and img2img are numbered apart, and anew once a folder has been emptied."""
-    tried = ([f"-{number}".join(splitext(key)) if number else key for key in keys] for number in count())
-    return next(those for those in tried if not any(_is_taken(client, bucket, key, client_error) for key in those))
+    tried = ([f"-{number}".join(splitext(key)) if number else key for key in keys] for number in range(_MOST_OF_A_NAME))
+    for those in tried:
+        if not any(_is_taken(client, bucket, key, client_error) for key in those):
+            return those
+    raise S3Error(
+        f"The upload to {bucket.url('')} failed: it has {_MOST_OF_A_NAME} files of the name {keys[0]}, or is no S3 "
+        "server and says yes to everything."
+    )
 
 
 def _is_taken(client, bucket: Bucket, key: str, client_error: type[Exception]) -> bool:

@@ -39,6 +39,8 @@ class AnimateDiffScript(scripts.Script):
         return self._aside.title if self._aside else "AnimateDiff"
 
     def show(self, is_img2img):
+        if not self._aside:
+            xyz.register()  # with --nowebui plots are built before any callback
         return scripts.AlwaysVisible
 
     def after_component(self, component, **kwargs):
@@ -121,7 +123,7 @@ def on_cfg_denoiser(params) -> None:
 
 def register() -> None:
     """Tell the WebUI of our callbacks. It runs the door anew on *Reload UI*, so this may be called again."""
-    before_ui = (xyz.register, grids.register, temporary.remove_old_previews)
+    before_ui = (grids.register, temporary.remove_old_previews)
     others = (unregister, routes.register)
     for function in (settings.on_ui_settings, on_cfg_denoiser, infotext.pasted, *before_ui, *others):
         script_callbacks.remove_callbacks_for_function(function)

@@ -16,15 +16,18 @@ from modules import shared
 
 from animatediff_ext.whole_file import beside, replace
 
-FILE = "animatediff-secrets.json"
-MARK = f"(kept in {FILE})"
+FILE = ".animatediff-secrets.json"
+"""With a point in front: the page's server hands out the files of the WebUI's folder, but none of such a name."""
+_FORMER_FILE = "animatediff-secrets.json"
+_MARK_BEGINS = "(kept in "
+MARK = f"{_MARK_BEGINS}{FILE})"
 _LOG = logging.getLogger(__name__)
 
 
 def seal(name: str) -> bool:
     """Move the value of a setting away, if it has one. What cannot be moved stays, with a warning. True if it was."""
     value = shared.opts.data.get(name)
-    if not value or value == MARK or not _written({**_read(), name: value}, name):
+    if not value or _is_mark(value) or not _written({**_read(), name: value}, name):
         return False
     shared.opts.data[name] = MARK
     return True
@@ -33,6 +36,10 @@ def seal(name: str) -> bool:
 def seal_for_good(*names: str) -> None:
     """The same when the WebUI starts, which has read the values from its file: there they are replaced as well, unless
     settings are frozen."""
+    former = _path().with_name(_FORMER_FILE)
+    if former.exists() and not _path().exists():
+        with suppress(OSError):
+            replace(former, _path())
     sealed = [name for name in names if seal(name)]
     if sealed and not shared.cmd_opts.freeze_settings:
         try:
@@ -58,7 +65,11 @@ def changed(name: str) -> None:
 def opened(name: str) -> str:
     """The value of a setting, wherever it is; "" for none."""
     value = shared.opts.data.get(name)
-    return str(value or "") if value != MARK else str(_read().get(name, ""))
+    return str(_read().get(name, "")) if _is_mark(value) else str(value or "")
+
+
+def _is_mark(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(_MARK_BEGINS)
 
 
 def _written(secrets: dict[str, str], name: str) -> bool:

@@ -123,16 +123,17 @@ def _sources() -> None:
 
 
 def _s3() -> None:
+    ours = {"restrict_api": True}  # no client of the API chooses whom the keys that are kept here are shown to
     _add(
         "animatediff_s3_enable",
         False,
         "Enable to Store file in object storage that supports the s3 protocol",
         gr.Checkbox,
     ).info("GIF, MP4, WEBP and WEBM, besides the output folder; needs the Python package boto3")
-    _add("animatediff_s3_host", None, "S3 protocol host", gr.Textbox, {"placeholder": "Leave empty for Amazon"}).info(
-        "by https, unless it begins with http://"
-    )
-    _add("animatediff_s3_port", None, "S3 protocol port", gr.Textbox).info("empty: 443, or 80 for http")
+    _add(
+        "animatediff_s3_host", None, "S3 protocol host", gr.Textbox, {"placeholder": "Leave empty for Amazon"}, **ours
+    ).info("by https, unless it begins with http://")
+    _add("animatediff_s3_port", None, "S3 protocol port", gr.Textbox, **ours).info("empty: 443, or 80 for http")
     labels = {
         "animatediff_s3_access_key": "S3 protocol access_key",
         "animatediff_s3_secret_key": "S3 protocol secret_key",
@@ -142,11 +143,13 @@ def _s3() -> None:
         info.info(f"moves into {sealed.FILE}, since all pages and clients see settings; empty: boto3's own sources")
         info.onchange = partial(sealed.changed, secret)
     sealed.seal_for_good(*labels)
-    _add("animatediff_s3_storge_bucket", None, "Bucket for file storage", gr.Textbox).info("made if it is not there")
+    _add("animatediff_s3_storge_bucket", None, "Bucket for file storage", gr.Textbox, **ours).info(
+        "made if it is not there"
+    )
 
 
-def _add(name: str, default, label: str, component, arguments: dict | None = None):
-    info = shared.OptionInfo(default, label, component, arguments, section=SECTION)
+def _add(name: str, default, label: str, component, arguments: dict | None = None, **how):
+    info = shared.OptionInfo(default, label, component, arguments, section=SECTION, **how)
     shared.opts.add_option(name, info)
     return info
 

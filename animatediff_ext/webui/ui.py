@@ -109,7 +109,8 @@ class Accordion:
                         self._slider(name)
                 last = self._fields["last_frame"]
                 self._built["last_frame"] = gr.Image(label=last.label, type="pil", elem_id=self._id(last))
-        self._built["video_source"].change(
+        # Not where it is copied with the other fields, from tab to tab, which bring their own values.
+        self._built["video_source"].upload(
             fn=_frames_and_rate,
             inputs=[self._built["video_source"]],
             outputs=[self._built["video_length"], self._built["fps"]],
@@ -155,7 +156,8 @@ class Accordion:
 
     def _motion_module(self) -> gr.Button:
         field = self._fields["model"]
-        value = module_list.proposed(field.default)
+        # A text in any case: an infotext's value gets the type of this one.
+        value = module_list.proposed(field.default) or ""
         model = gr.Dropdown(choices=models.names(), value=value, label=field.label, elem_id=self._id(field))
         refresh = gr.Button("\U0001f504", elem_id=f"{self._prefix}refresh", elem_classes=["tool"], variant="tool")
         self._built["model"] = model

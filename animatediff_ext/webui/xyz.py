@@ -42,7 +42,7 @@ def values_of(p) -> dict[str, Any]:
 
 
 def register() -> None:
-    """Add the axes, once, to the plot's list; callback of the WebUI before it builds its page."""
+    """Add the axes, once, to the plot's list, before it builds its fields."""
     for grid in plots():
         known = {option.label for option in grid.axis_options}
         grid.axis_options += [option for option in map(_axis(grid), SETTINGS.values()) if option.label not in known]

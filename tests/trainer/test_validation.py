@@ -75,9 +75,7 @@ def test_checkpoints_of_one_name_have_clips_of_their_own(runs, personalised, tmp
 
 
 def test_names_of_clips_end_where_none_is_free():
-    labels = _labels(
-        SimpleNamespace(title="tiny"), ["a/tiny-2.safetensors", "b/tiny.ckpt", "c/tiny.ckpt"]
-    )
+    labels = _labels(SimpleNamespace(title="tiny"), ["a/tiny-2.safetensors", "b/tiny.ckpt", "c/tiny.ckpt"])
     assert list(labels.values()) == ["tiny", "tiny-2", "tiny-3", "tiny-4"]
 
 

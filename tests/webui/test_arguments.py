@@ -159,6 +159,11 @@ def test_the_old_argument_object_is_taken(parse):
     assert warnings == []
 
 
+@pytest.mark.parametrize("filling", [0, False, ""])
+def test_what_others_fill_their_places_with_asks_for_nothing(parse, filling):
+    assert not parse([filling] * 60, is_img2img=False)[0].enabled
+
+
 @pytest.mark.parametrize("first", [True, "v2.safetensors", 16, ["GIF"]])
 def test_arguments_of_another_kind_get_a_sentence_with_an_example(parse, first):
     with pytest.raises(SettingsError, match=r"send a dictionary, \{.args.: \[\{.enable.: true"):

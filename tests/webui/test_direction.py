@@ -201,6 +201,11 @@ def test_the_webui_is_not_told_of_a_lora_that_is_ours(host, lora_file):
     assert [params.items[0] for params in p.extra_network_data["lora"]] == ["other"]
 
 
+def test_the_other_name_of_loras_is_one_too(host, lora_file):
+    by_tag = host.generate({}, prompt="a cat <lora:zoom:0.5>").images
+    assert same(host.generate({}, prompt="a cat <lyco:zoom:0.5>").images, by_tag)
+
+
 def test_a_weight_that_is_none_is_one_sentence(host, lora_file):
     with pytest.raises(host.error, match="The weight of <lora:zoom> is 'abc'"):
         host.generate({}, prompt="a cat <lora:zoom:abc>")

@@ -2,13 +2,14 @@
 
 from copy import copy
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
 from tests.models.ldm_unet import SpatialTransformer
-from tests.webui.host import NUM_FRAMES, as_base64, fingerprint, picture
+from tests.webui.host import NUM_FRAMES, as_base64, fingerprint, is_file, picture
 
 HIRES = {"enable_hr": True, "denoising_strength": 0.7}
 
@@ -390,6 +391,24 @@ def test_upscaling_one_picture_of_the_gallery_is_left_to_the_webui(host):
     processed = host.run(p)
     assert [image.size for image in processed.images] == [(64, 64)]
     assert "upscales a single image" in processed.comments
+
+
+@pytest.mark.parametrize("title", ["SD upscale", "Poor man's outpainting", "Outpainting mk2", "Loopback"])
+def test_scripts_that_put_tiles_together_get_single_pictures(host, title):
+    p = host.p({}, init_images=[picture()])
+    p.script_args = (1, *p.script_args)
+    host.script.args_from, host.script.args_to = 1, len(p.script_args)
+    p.scripts.selectable_scripts = [SimpleNamespace(title=lambda: title)]
+    processed = host.run(p)
+    is_left = f"{title} puts single pictures together" in (processed.comments or "")
+    assert (is_left, is_file(processed.images[0])) == ((False, True) if title == "Loopback" else (True, False))
+
+
+@pytest.mark.parametrize("formats", [["GIF", "MP4"], ["MP4", "Frame"], ["PNG"]])
+def test_prompt_matrix_gets_a_picture_for_each_prompt(host, formats):
+    processed = host.generate({"format": formats}, prompt=["a cat", "a dog", "a bird"])
+    assert len(processed.images) == 3
+    assert "the answer has the first of each" in processed.comments
 
 
 def test_off_is_off(host):

@@ -105,6 +105,22 @@ def test_before_a_checkpoint_is_loaded_the_page_proposes_the_first(host, folder,
     assert host.sd_models.model_data.sd_model is None, "nothing is loaded for it"
 
 
+def test_the_cache_may_be_cleared_while_modules_are_read(host, folder, motion_modules, monkeypatch):
+    shutil.copy(motion_modules / "v1.safetensors", folder / "v1.safetensors")
+    models = host.webui("models")
+    read = models.load_motion_module
+
+    def read_and_cleared(path):
+        models.CACHE.clear()
+        return read(path)
+
+    monkeypatch.setattr(models, "load_motion_module", read_and_cleared)
+    assert [one.name for one in models.CACHE.load("v1.safetensors", "v2.safetensors")] == [
+        "v1.safetensors",
+        "v2.safetensors",
+    ]
+
+
 def test_without_a_setting_our_folder_is_the_one(host, folder, tmp_path):
     host.opts.data["animatediff_model_path"] = None
     assert host.webui("models").folders() == [tmp_path / "extension" / "model"]

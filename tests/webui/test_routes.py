@@ -46,11 +46,12 @@ def test_routes_stand_behind_what_guards_the_api(host, method, name):
     assert getattr(user, method)(f"/animatediff/v1/{name}").status_code in (200, 422)
 
 
-def test_without_the_api_there_is_the_pages_route_alone(host):
+@pytest.mark.parametrize("page", [object(), None])
+def test_without_the_api_there_is_the_pages_route_alone_and_without_a_page_none(host, page):
     app = FastAPI()
     before = len(app.routes)
-    host.callbacks.call("app_started", None, app)
-    assert [route.path for route in app.routes[before:]] == ["/animatediff/page/infotext"]
+    host.callbacks.call("app_started", page, app)
+    assert [route.path for route in app.routes[before:]] == ["/animatediff/page/infotext"] * bool(page)
 
 
 @pytest.mark.parametrize("logged_in", [False, True])
@@ -62,7 +63,7 @@ def test_the_pages_route_stands_behind_the_pages_login(host, logged_in):
         if not logged_in:
             raise HTTPException(status_code=401)
 
-    host.callbacks.call("app_started", None, app)
+    host.callbacks.call("app_started", object(), app)
     answer = Client(SimpleNamespace(app=app)).post("/animatediff/page/infotext", json={"infotext": TEXT})
     assert answer.status_code == (200 if logged_in else 401)
 

@@ -101,7 +101,7 @@ def test_registering_again_leaves_one_callback_of_each(host):
         host.ours.register()
     assert {kind: len(callbacks) for kind, callbacks in host.callbacks.callback_map.items()} == {
         "ui_settings": 1,
-        "before_ui": 4,
+        "before_ui": 3,
         "app_started": 1,
         "cfg_denoiser": 1,
         "infotext_pasted": 1,

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,6 +95,58 @@ def test_a_server_that_cannot_say_what_is_there_gets_nothing(uploading, server):
     assert "503" in sentence
     assert len(processed.images) == 1
     assert server.buckets["videos"] == {}
+
+
+def test_a_server_that_says_yes_to_everything_costs_no_video(uploading, server):
+    server.buckets["videos"], server.blind = {}, 200
+    (sentence,), processed = generated(uploading, ["GIF"])
+    assert "says yes to everything" in sentence
+    assert len(processed.images) == 1
+
+
+def test_a_bucket_is_made_where_the_account_is(host):
+    s3, made = host.webui("s3"), []
+
+    class Refused(Exception):
+        response = {"Error": {"Code": "404"}}
+
+    def head(**_):
+        raise Refused
+
+    for region, endpoint in (("eu-central-1", None), ("us-east-1", None), ("eu-central-1", "https://s3.example.com")):
+        client = SimpleNamespace(
+            head_bucket=head, create_bucket=lambda **how: made.append(how), meta=SimpleNamespace(region_name=region)
+        )
+        s3._make_sure_of(client, s3.Bucket(name="videos", endpoint=endpoint), Refused)
+    assert made == [
+        {"Bucket": "videos", "CreateBucketConfiguration": {"LocationConstraint": "eu-central-1"}},
+        {"Bucket": "videos"},
+        {"Bucket": "videos"},
+    ]
+
+
+def test_the_page_s_server_hands_out_no_secrets(uploading, tmp_path):
+    """Gradio refuses what begins with a point (routes.py, file: is_dotfile)."""
+    uploading.opts.set("animatediff_s3_secret_key", SECRET)
+    holding = [path.name for path in tmp_path.rglob("*") if path.is_file() and SECRET in path.read_text()]
+    assert holding
+    assert all(name.startswith(".") for name in holding)
+
+
+def test_secrets_of_the_former_file_are_moved(host):
+    sealed = host.webui("sealed")
+    former = sealed._path().with_name("animatediff-secrets.json")
+    former.write_text(json.dumps({"animatediff_s3_secret_key": SECRET}))
+    host.opts.data["animatediff_s3_secret_key"] = "(kept in animatediff-secrets.json)"
+    host.callbacks.call("ui_settings")
+    assert not former.exists()
+    assert sealed.opened("animatediff_s3_secret_key") == SECRET
+
+
+@pytest.mark.parametrize("name", ["animatediff_s3_host", "animatediff_s3_port", "animatediff_s3_storge_bucket"])
+def test_no_client_of_the_api_chooses_whom_the_keys_are_shown_to(host, name):
+    host.callbacks.call("ui_settings")
+    assert host.opts.data_labels[name].restrict_api
 
 
 @pytest.mark.parametrize("formats", [["MP4"], ["WEBM", "TXT", "PNG"], ["GIF", "WEBP", "MP4", "WEBM"]])

@@ -13,7 +13,8 @@ demo = SimpleNamespace(temp_file_sets=[set()])
 
 
 class OptionInfo:
-    def __init__(self, default=None, label="", component=None, component_args=None, section=None):
+    def __init__(self, default=None, label="", component=None, component_args=None, section=None, restrict_api=False):
+        self.restrict_api = restrict_api
         self.default, self.label, self.component = default, label, component
         self.component_args, self.section = component_args, section
         self.comment_after, self.onchange = "", None
