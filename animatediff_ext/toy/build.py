@@ -74,8 +74,8 @@ class Recipe:
     num_chalks: int = 256
     adapter_steps: int = 300
     motion_steps: int = 3500
-    zoom_steps: int = 1000
-    chalk_steps: int = 1000
+    zoom_steps: int = 1500
+    chalk_steps: int = 2000
 
 
 def build(
@@ -208,7 +208,8 @@ class Build:
 
     def _chalk(self) -> Config:
         """A look as a LoRA: the same stage learns any."""
-        options = {"lora": Lora(rank=16), "ema": Ema(decay=0.99)}
+        # How light the ground is, is decided at once, so no timestep is left out.
+        options = {"lora": Lora(rank=16), "ema": Ema(decay=0.99), "density": "uniform"}
         return self._config("chalk", self._chalks, self.recipe.chalk_steps, lr=3e-3, batch=16, num_frames=1, **options)
 
     def _config(

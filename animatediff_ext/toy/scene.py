@@ -9,7 +9,7 @@ import numpy as np
 SIDE = 64
 """Of every picture, in pixels."""
 CLIP_FRAMES = 16
-SPEED = 1.5
+SPEED = 1.0
 """Pixels from frame to frame."""
 MIN_RADIUS, MAX_RADIUS = 10.0, 13.0
 DIMMEST = 0.6

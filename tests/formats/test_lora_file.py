@@ -669,7 +669,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
             stream.write(b"half a file")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("animatediff_ext.formats.lora_file.save_file", fail)
+    monkeypatch.setattr("animatediff_ext.formats.tensors.save_file", fail)
     with pytest.raises(OSError, match="No space"):
         save_lora({QUERY: PAIR}, path)
     assert path.read_bytes() == before

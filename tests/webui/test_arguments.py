@@ -159,7 +159,7 @@ def test_the_old_argument_object_is_taken(parse):
     assert warnings == []
 
 
-@pytest.mark.parametrize("filling", [0, False, ""])
+@pytest.mark.parametrize("filling", [0, False])
 def test_what_others_fill_their_places_with_asks_for_nothing(parse, filling):
     assert not parse([filling] * 60, is_img2img=False)[0].enabled
 

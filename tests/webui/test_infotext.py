@@ -146,7 +146,10 @@ def values_of(known):
     if known.choices:
         return st.sampled_from(known.choices)
     if known.kind is str:
-        return st.one_of(st.text(max_size=30), st.lists(st.sampled_from(TRAPS), max_size=4).map("".join))
+        return st.one_of(
+            st.text(alphabet=st.characters(min_codepoint=1, exclude_categories=["Cs"]), max_size=30),
+            st.lists(st.sampled_from(TRAPS), max_size=4).map("".join),
+        )
     high = min(known.maximum or 1000, 1000)
     if known.kind is int:
         return st.integers(int(known.minimum), int(high))

@@ -41,6 +41,7 @@ class ScriptRunner:
 
     def __init__(self, scripts):
         self.scripts = self.alwayson_scripts = scripts
+        self.selectable_scripts = []
         self.log: list[str] = []
 
     def __getattr__(self, hook):
