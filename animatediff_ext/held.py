@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
-"""What other such file systems say: NFS without its daemon, FUSE."""
+"""Of network file systems that know no locks (NFS without its daemon, FUSE), where it is no `NotImplementedError`."""
 LOCK = ".lock"
 """The file to hold for whoever wants a folder for itself."""
 
@@ -27,11 +27,8 @@ def held(path: Path, *, wait: bool = True) -> Iterator[None]:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:
         raise BlockingIOError(f"{path} is held by another process") from error
-    except NotImplementedError:  # a network's file system that knows no locks
-        yield
-        return
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
         yield
         return

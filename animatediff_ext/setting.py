@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+
 
 class SettingsError(ValueError):
     """A setting has a value that it cannot have. The message is one sentence for the user."""
@@ -69,9 +71,6 @@ class Checked:
             if "setting" in entry.metadata:
                 value = canonical(entry.metadata["setting"], getattr(self, entry.name))
                 object.__setattr__(self, entry.name, value)
-
-
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def canonical(known: Setting, value: Any) -> Any:

@@ -43,8 +43,8 @@ def write_webp(
     """Write an animated WebP and return its path.
 
     Starts of frames are rounded to milliseconds. Above 90 fps, which browsers do not show, frames are left out to keep
-    the time. ``loops`` is the number of plays, 0 for ever. The comment becomes the
-    EXIF UserComment, where the WebUI looks for it. Raises ``MediaError``.
+    the time. ``loops`` is the number of plays, 0 for ever. The comment becomes the EXIF UserComment, where the WebUI
+    looks for it. Raises ``MediaError``.
     """
     rate, loops, exif = frame_rate(fps), checked_loops(loops), exif_with(clean_comment(comment))
     if not features.check("webp"):

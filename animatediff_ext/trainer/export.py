@@ -22,7 +22,7 @@ BASE_HASH = "animatediff_base_sha256"
 
 def export(stage: Stage, config: Config, step: int, *, folder: Path | None = None) -> list[Path]:
     """Write the trained weights as they are now; returns the files. Raises `TrainError` if the disk is full."""
-    folder = folder or Path(config.run.output)
+    files = files_of(stage.name, config, folder=folder)
     dtype = getattr(torch, config.export.dtype)
     if not all(tensor.to(dtype).isfinite().all() for tensor in stage.trained.parameters()):
         raise TrainError(
@@ -31,14 +31,13 @@ def export(stage: Stage, config: Config, step: int, *, folder: Path | None = Non
         )
     metadata = _metadata(stage, config, step)
     try:
-        files = files_of(stage.name, config, folder=folder)
         _EXPORTS[stage.name](stage, files, dtype, metadata)
-        return files
     except OSError as error:
         raise TrainError(
-            f"The result could not be written to {folder} ({error.strerror or error}): make room, then "
+            f"The result could not be written to {files[0].parent} ({error.strerror or error}): make room, then "
             "`train export` with the last state."
         ) from error
+    return files
 
 
 def files_of(stage: str, config: Config, *, folder: Path | None = None) -> list[Path]:

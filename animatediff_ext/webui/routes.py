@@ -38,7 +38,7 @@ def register(_demo, app: FastAPI) -> None:
     """
     if _demo is not None:  # without a page nobody could log in to it
         _register_for_the_page(app)
-    guarded = next((route for route in app.routes if getattr(route, "path", None) == _OF_THE_API), None)
+    guarded = _route(app, _OF_THE_API)
     if guarded is None:
         return
     for method, name, endpoint in (
@@ -53,9 +53,14 @@ def register(_demo, app: FastAPI) -> None:
 
 
 def _register_for_the_page(app: FastAPI) -> None:
-    login = next((route.endpoint for route in app.routes if getattr(route, "path", None) == _LOGIN_OF_THE_PAGE), None)
-    guards = [Depends(login)] * bool(login)
+    login = _route(app, _LOGIN_OF_THE_PAGE)
+    guards = [Depends(login.endpoint)] if login else []
     app.add_api_route(_FOR_THE_PAGE, read_infotext, methods=["POST"], dependencies=guards, tags=["AnimateDiff"])
+
+
+def _route(app: FastAPI, path: str):
+    """The one of that path, or None; what is mounted has none."""
+    return next((route for route in app.routes if getattr(route, "path", None) == path), None)
 
 
 def arguments_schema() -> dict[str, Any]:

@@ -31,9 +31,15 @@ def axes(host):
     return registered(host, plot_module())
 
 
-def registered(host, grid):
+def loaded(host, grid):
+    """As the WebUI has it once it has read its scripts."""
     script_class = type("Script", (), {"__module__": "xyz_grid.py"})
     host.module("scripts").scripts_data.append(SimpleNamespace(script_class=script_class, module=grid))
+    return grid
+
+
+def registered(host, grid):
+    loaded(host, grid)
     for _ in range(2):  # Reload UI
         host.script.show(False)
         host.callbacks.call("before_ui")
@@ -42,9 +48,7 @@ def registered(host, grid):
 
 def test_axes_are_there_before_the_plot_is_built_where_there_is_no_page(host):
     """The API alone asks scripts to show themselves, then for their fields, and only then calls *before_ui*."""
-    grid = plot_module()
-    script_class = type("Script", (), {"__module__": "xyz_grid.py"})
-    host.module("scripts").scripts_data.append(SimpleNamespace(script_class=script_class, module=grid))
+    grid = loaded(host, plot_module())
     host.script.show(False)
     assert len(grid.axis_options) == len(SETTINGS)
 

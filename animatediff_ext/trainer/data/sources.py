@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from animatediff_ext.media.comments import clean_comment
 from animatediff_ext.trainer.config import Data
 from animatediff_ext.trainer.data.clip import Clip
 from animatediff_ext.trainer.error import TrainError
@@ -108,7 +109,7 @@ def _text_of(path: Path) -> str:
 
 def _one_line(caption: object) -> str:
     """Without halves of characters, which cut texts end in and no tokenizer takes."""
-    return " ".join(str(caption or "").encode("utf-8", "replace").decode("utf-8").split())
+    return " ".join(clean_comment(str(caption or "")).split())
 
 
 # -------------------------------------------------------------------------------------------------------- CSV and JSONL
