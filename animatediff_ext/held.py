@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from animatediff_ext.whole_file import check_takes_files
+
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Of network file systems that know no locks (NFS without its daemon, FUSE), where it is no `NotImplementedError`."""
 LOCK = ".lock"
@@ -17,7 +19,7 @@ LOCK = ".lock"
 def held(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the file ``path``, which is made if it is missing, while the block runs; it lets go however a process ends.
 
-    Raises `BlockingIOError` where another process has it and ``wait`` is False.
+    Raises `BlockingIOError` where another process has it and ``wait`` is False, and `OSError` where it cannot be made.
     """
     from filelock import FileLock, Timeout  # which torch brings, and huggingface_hub
 
@@ -26,6 +28,7 @@ def held(path: Path, *, wait: bool = True) -> Iterator[None]:
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:
+        check_takes_files(path.parent)  # on Windows, filelock waits for a right as it does for another process
         raise BlockingIOError(f"{path} is held by another process") from error
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:

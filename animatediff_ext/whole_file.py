@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _WAITS = (0.1,) * 30 if os.name == "nt" else ()
-"""Seconds between tries. Windows renames nothing that somebody has open, if only a virus scanner for a moment."""
+"""Seconds between tries. Windows renames and deletes nothing that somebody has open, if only a virus scanner for a
+moment."""
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
+
+
+def is_device(name: str) -> bool:
+    """Whether a file of that name would be a device on Windows, where nothing is kept."""
+    return _DEVICES.fullmatch(name) is not None
 
 
 @contextmanager
@@ -35,17 +43,29 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def replace(part: Path, path: Path) -> None:
     """`os.replace`, tried again for a while where something else has one of the two open."""
+    patiently(lambda: os.replace(part, path))
+
+
+def check_takes_files(folder: Path) -> None:
+    """Make a folder if it is missing, and see whether files can be put there. Raises `OSError`."""
+    part = beside(folder / "any")
+    part.touch()
+    patiently(part.unlink)
+
+
+def patiently(act: Callable[[], None]) -> None:
+    """Do something with a file, again and again for a while where something else has it open."""
     for seconds in _WAITS:
         try:
-            os.replace(part, path)
+            act()
             return
         except PermissionError:
             time.sleep(seconds)
-    os.replace(part, path)
+    act()
 
 
 def beside(path: Path) -> Path:
     """A new path in the same folder, which is made if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A short name of its own: the final name may be as long as the file system allows.
-    return path.parent / f".{uuid.uuid4().hex}.part"
+    # A short name of its own: the final name may be as long as the file system allows, and its path as Windows does.
+    return path.parent / f".{uuid.uuid4().hex[:8]}.part"

@@ -26,8 +26,13 @@ window.animateDiff ??= {};
 
     function clipOf(picture) {
         const path = picture?.src && page.pathOf(picture.src);
-        const found = path && clips().find((clip) => page.withSlashes(clip.picture) === path);
+        const found = path && clips().find((clip) => isSameFile(page.withSlashes(clip.picture), path));
         return found ? {url: page.urlOf(found.video, picture.src), fps: found.fps} : null;
+    }
+
+    // On Windows, where the WebUI was started from decides on capitals in the one path, and the disk in the other.
+    function isSameFile(path, other) {
+        return path.toLowerCase() === other.toLowerCase();
     }
 
     // Bring one place up to date: play what belongs to its picture, or show the picture.

@@ -16,7 +16,7 @@ LAYERS = {  # package or file → what of ours it may import
     "setting": set(),
     "params": {"setting"},
     "whole_file": set(),
-    "held": set(),
+    "held": {"whole_file"},
     "out_of_memory": set(),
     "toml": set(),
     "complain": set(),

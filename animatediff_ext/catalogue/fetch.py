@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -82,7 +82,8 @@ def _part_of(path: Path, remote: Remote) -> Iterator[Path]:
             yield part
         finally:
             stack.close()
-            lock.unlink(missing_ok=True)
+            with suppress(OSError):  # another process is just trying it; Windows deletes no open file
+                lock.unlink(missing_ok=True)
 
 
 def _verify(file: KnownFile, remote: Remote, part: Path) -> VerifiedBy:

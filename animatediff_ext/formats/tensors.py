@@ -24,4 +24,5 @@ def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Map
             number = _OF_SYSTEM.search(str(error))
             if number is None:
                 raise
-            raise OSError(int(number[1]), str(error), str(path)) from error
+            # Windows has numbers of its own, from which the fourth argument derives the usual ones; others ignore it.
+            raise OSError(int(number[1]), str(error), str(path), int(number[1])) from error

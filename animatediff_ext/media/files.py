@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from animatediff_ext.media.errors import DiskFullError, MediaError, StorageError
-from animatediff_ext.whole_file import beside, replace, whole_file
+from animatediff_ext.whole_file import beside, check_takes_files, replace, whole_file
 
 _FRAME_NAME = re.compile(r"\d{5,}\.png")
 _OF_FILE_MANAGERS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini", re.I)
@@ -57,9 +57,7 @@ def check_writable(folder: Path) -> None:
     """Make a folder if it is missing, and see whether files can be put there. Raises ``MediaError``."""
     try:
         with explained(folder):
-            part = beside(folder / "any")
-            part.touch()
-            part.unlink()
+            check_takes_files(folder)
     except (FileExistsError, NotADirectoryError) as error:
         raise MediaError(f"{folder} is to be a folder, but it is a file: choose another one.") from error
 

@@ -22,7 +22,7 @@ from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject.attach import Blend
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
-from animatediff_ext.standalone.devices import device_of, dtype_of, visiting
+from animatediff_ext.standalone.devices import device_of, dtype_of, idle_gpu, visiting
 from animatediff_ext.standalone.first_latent import first_latents
 from animatediff_ext.standalone.frame_conditioning import encoded
 from animatediff_ext.standalone.infotext import infotext
@@ -68,6 +68,8 @@ def make_clip(
     Raises `SettingsError`, `SpatialModelError`, `FormatError`, `MisfitError` and `MediaError` with one sentence.
     """
     device = device_of(job.device, local_rank)
+    if job.device == "auto" and (sentence := idle_gpu()):
+        advise(sentence)
     pictures = _Pictures.of(job)
     animation = job.animation.resolved(pictures.num_frames(job.animation) if pictures else None)
     blend = _blend(job, models)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,6 +27,17 @@ def device_of(name: str, local_rank: int = 0) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise SettingsError("device is mps, which this machine has not: give cpu.")
     return device
+
+
+def idle_gpu() -> str | None:
+    """What to do about a GPU that this torch cannot use; None where there is none."""
+    has_cuda = torch.version.cuda or torch.version.hip or torch.cuda.is_available()
+    if has_cuda or shutil.which("nvidia-smi") is None:
+        return None
+    return (
+        "There is an NVIDIA GPU, but this computes on the CPU, since torch was built for that alone: install the build "
+        "for the GPU (https://pytorch.org/get-started/locally)."
+    )
 
 
 def dtype_of(name: str, device: torch.device) -> torch.dtype:

@@ -20,6 +20,7 @@ from typing import Any
 from animatediff_ext import params
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import Checked, Setting, SettingsError, setting
+from animatediff_ext.whole_file import is_device
 
 SAMPLER_NAMES = ("DDIM", "Euler", "Euler SGM Uniform", "Euler a", "DPM++ 2M", "LCM")
 """The keys of `samplers.SAMPLERS`, whose import takes seconds."""
@@ -73,10 +74,10 @@ class Job(Checked):
             raise SettingsError("There is no checkpoint: give --checkpoint a file or folder of SD 1.5 or SDXL.")
         if "<lora:" in self.prompt:
             raise SettingsError("The prompt has <lora:…> in it, which the WebUI reads: give --lora FILE:STRENGTH.")
-        if not re.fullmatch(r"(?!\.)[\w ().,+=-]{0,150}", self.name):
+        if not re.fullmatch(r"(?!\.)[\w ().,+=-]{0,150}", self.name) or is_device(self.name):
             raise SettingsError(
                 f"name is {self.name!r}, but it is to be the name of files: use at most 150 letters, digits, spaces, "
-                "points and hyphens, and no folder, which is what output is for."
+                "points and hyphens, no folder, which is what output is for, and no name that Windows has for devices."
             )
         parse_size(self.size)
         for text in self.lora:

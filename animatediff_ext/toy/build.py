@@ -53,7 +53,7 @@ from animatediff_ext.trainer.export import BASE_HASH
 from animatediff_ext.trainer.export_state import export_state
 from animatediff_ext.trainer.run import train
 from animatediff_ext.trainer.state import load_state, states_folder, states_in
-from animatediff_ext.whole_file import whole_file
+from animatediff_ext.whole_file import replace, whole_file
 
 LEARNT, SHARP = "vae.safetensors", "vae-sharp.safetensors"
 """The VAE before and after its decoder has gone on to learn."""
@@ -276,7 +276,7 @@ class Build:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             write(part)
-            part.rename(folder)
+            replace(part, folder)
         return folder / "clips.jsonl" if (folder / "clips.jsonl").exists() else folder
 
 

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import torch
 
+from animatediff_ext.standalone.devices import idle_gpu
 from animatediff_ext.trainer.base import amp_dtype, name_of
 from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.config_file import as_text
@@ -23,6 +24,8 @@ def check(stage: str, config: Config, world: int = 1) -> Iterator[str]:
     yield ""
     material = gather(config, world, stills=stage == "adapter")
     yield material.report()
+    if sentence := idle_gpu():
+        yield sentence
     device = own_device()
     # The models stay in main memory: a GPU may be at work on another run, and an estimate needs shapes only.
     trainer = build(stage, config, Processes(), material, amp_dtype(config.precision, device))

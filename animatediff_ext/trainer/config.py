@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from animatediff_ext.setting import Checked, SettingsError, setting
+from animatediff_ext.whole_file import is_device
 
 VERSION = 1
 """Of the configuration's format. A file that says another number is refused."""
@@ -290,8 +291,9 @@ class Config:
             raise SettingsError(
                 "validate.timesteps is empty: give some, such as [100, 500, 900], or set validate.clips=0."
             )
-        if not re.fullmatch(r"[^/\\:*?\"<>|\x00-\x1f]+", self.run.name) or self.run.name.strip(". ") == "":
-            raise SettingsError(f"run.name is {self.run.name!r}: give a name for files, such as my-motion.")
+        name = self.run.name
+        if not re.fullmatch(r"[^/\\:*?\"<>|\x00-\x1f]+", name) or name.strip(". ") == "" or is_device(name):
+            raise SettingsError(f"run.name is {name!r}: give a name for files, such as my-motion.")
         if self.cache.folder and not self.sample.starts:
             raise SettingsError(
                 "cache.folder is set, but sample.starts is 0, so that hardly anything would be read twice: "

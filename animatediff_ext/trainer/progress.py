@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -19,6 +20,8 @@ from animatediff_ext.trainer.loop import StepDone
 from animatediff_ext.whole_file import whole_file
 
 LOG, BOARD = "log.jsonl", "tensorboard"
+_NOBODY_LISTENS = (errno.EPIPE, errno.EINVAL)
+"""The second is what Windows says of a pipe whose reader has ended."""
 
 
 class Clock:
@@ -71,7 +74,10 @@ class _Listener:
     def _told(self, tell, *words) -> None:
         try:
             tell(*words)
-        except BrokenPipeError:  # from now on into nothing, for whoever else writes there: Python itself at its end
+        except OSError as error:
+            if error.errno not in _NOBODY_LISTENS:
+                raise
+            # from now on into nothing, for whoever else writes there: Python itself at its end
             with suppress(OSError), open(os.devnull, "w") as nothing:
                 os.dup2(nothing.fileno(), self._stream.fileno())
 

@@ -11,6 +11,7 @@ import torch
 
 from animatediff_ext.held import LOCK, held
 from animatediff_ext.out_of_memory import is_out_of_memory
+from animatediff_ext.standalone.devices import idle_gpu
 from animatediff_ext.trainer.base import amp_dtype, load_base
 from animatediff_ext.trainer.config import Config
 from animatediff_ext.trainer.config_file import as_text, flat_values
@@ -250,13 +251,14 @@ def _difference(name: str, before: dict[str, Any]) -> str:
     return "the clips were others" if name == CLIPS else f"{name} was {before.get(name, 'not there')}"
 
 
-def _warnings(config: Config) -> list[str]:
+def _warnings(config: Config) -> Iterator[str]:
+    if sentence := idle_gpu():
+        yield sentence
     if config.optim.name == "prodigy" and config.optim.lr < 0.1:
-        return [
+        yield (
             f"Prodigy finds its own learning rate and takes optim.lr, which is {config.optim.lr:g}, as a factor: "
             "set it to 1."
-        ]
-    return []
+        )
 
 
 @contextmanager

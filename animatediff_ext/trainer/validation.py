@@ -168,5 +168,6 @@ def _labels(base: SpatialModel, checkpoints: Sequence[str]) -> dict[str, str]:
     for path in checkpoints:
         stem = Path(path).stem
         names = chain([stem], (f"{stem}-{number}" for number in count(2)))
-        labels[path] = next(name for name in names if name not in labels.values())
+        taken = {label.casefold() for label in labels.values()}  # some disks do not tell capitals from small letters
+        labels[path] = next(name for name in names if name.casefold() not in taken)
     return labels

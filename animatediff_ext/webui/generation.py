@@ -95,6 +95,7 @@ def begin(
     except Exception as problem:
         if prepared is not None:
             prepared.guidance.close()
+        _forget_tensors(problem)  # and with them the file: Windows lets nobody replace one that is in use
         _fail(p, problem)
 
 

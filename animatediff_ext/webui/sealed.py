@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 def seal(name: str) -> bool:
     """Move the value of a setting away, if it has one. What cannot be moved stays, with a warning. True if it was."""
     value = shared.opts.data.get(name)
-    if not value or _is_mark(value) or not _written({**_read(), name: value}, name):
+    if not value or _is_mark(value) or not _written(name, value):
         return False
     shared.opts.data[name] = MARK
     return True
@@ -55,11 +55,10 @@ def seal_for_good(*names: str) -> None:
 
 def changed(name: str) -> None:
     """The user has set it: a value is moved away, an empty one is forgotten."""
-    secrets = _read()
     if shared.opts.data.get(name):
         seal(name)
-    elif name in secrets:
-        _written({key: kept for key, kept in secrets.items() if key != name}, name)
+    elif name in _read():
+        _written(name, "")
 
 
 def opened(name: str) -> str:
@@ -72,9 +71,11 @@ def _is_mark(value: object) -> bool:
     return isinstance(value, str) and value.startswith(_MARK_BEGINS)
 
 
-def _written(secrets: dict[str, str], name: str) -> bool:
+def _written(name: str, value: str) -> bool:
+    """Keep a value, or forget it if it is empty. True if the file could be written."""
     try:
-        _write(secrets)
+        others = {key: kept for key, kept in _known().items() if key != name}
+        _write({**others, name: value} if value else others)
     except OSError as problem:
         _LOG.warning("%s could not be written (%s): %s stays where all settings are.", _path(), problem.strerror, name)
         return False
@@ -100,7 +101,15 @@ def _write(secrets: dict[str, str]) -> None:
 
 def _read() -> dict[str, str]:
     try:
+        return _known()
+    except OSError:
+        return {}
+
+
+def _known() -> dict[str, str]:
+    """Raises `OSError` where the file cannot be read now: to write it anew would lose what it has."""
+    try:
         found = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

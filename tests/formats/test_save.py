@@ -1,13 +1,14 @@
 """Writing motion modules."""
 
+import errno
 from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
-from animatediff_ext.formats import load_motion_module, save_motion_module
+from animatediff_ext.formats import load_motion_module, save_motion_module, tensors
 from animatediff_ext.motion import FAMILIES, NoiseSchedule
 from tests.formats.building import assert_equal, toy, weights
 from tests.models.motion import motion_config, random_motion
@@ -24,6 +25,17 @@ def test_a_saved_model_comes_back_exactly(family, dtype, tmp_path):
     x = torch.randn(8, 32, 3, 3, dtype=dtype)
     site = "up_blocks.2.motion_modules.1" if model.config.family.base == "SDXL" else "up_blocks.3.motion_modules.1"
     torch.testing.assert_close(loaded.at(site)(x, 4), model.at(site)(x, 4))
+
+
+def test_what_the_system_says_while_writing_is_an_error_of_the_system(tmp_path, monkeypatch):
+    def full(*_tensors, **_how):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(tensors, "save_file", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_motion_module(toy("v2"), tmp_path / "mm.safetensors")
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_saving_twice_gives_the_same_tensors(tmp_path):

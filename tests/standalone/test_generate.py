@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from animatediff_ext.media.errors import DiskFullError
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone import clip as clip_module
 from animatediff_ext.standalone import generate as generate_module
-from animatediff_ext.standalone.devices import device_of, dtype_of
+from animatediff_ext.standalone.devices import device_of, dtype_of, idle_gpu
 from animatediff_ext.standalone.models import Models, Recent
 from animatediff_ext.standalone.processes import Process, this_process
 from tests import command_line
@@ -492,6 +493,17 @@ def test_a_device_that_is_not_here_says_so(name, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(SettingsError, match=r"give (cpu|auto)"):
         device_of(name)
+
+
+def test_a_gpu_that_torch_was_not_built_for_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    for found, sentence in (("C:/Windows/System32/nvidia-smi.exe", "install the build for the GPU"), (None, "None")):
+        monkeypatch.setattr(shutil, "which", lambda _name, found=found: found)
+        assert sentence in str(idle_gpu())
+    monkeypatch.setattr(shutil, "which", lambda _name: "nvidia-smi")
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert idle_gpu() is None
 
 
 def test_number_formats_are_half_on_a_gpu_and_whole_on_a_cpu():

@@ -188,6 +188,7 @@ def test_a_job_survives_being_taken_apart():
         ({"prompt": "cat <lora:x:1>"}, "give --lora FILE:STRENGTH"),
         ({"name": "a/b"}, "name is 'a/b', but it is to be the name of files"),
         ({"name": ".."}, "it is to be the name of files"),
+        ({"name": "Con.1"}, "no name that Windows has for devices"),
         ({"format": "GIF,Frame"}, "format has Frame, which is no file: choose from GIF, MP4"),
         ({"format": "gif,avi"}, "choose from GIF, MP4, WEBP, WEBM, PNG, TXT"),
         ({"video_source": "a.mp4"}, "guide ControlNet, which this command has not: give the video as init."),

@@ -71,6 +71,7 @@ def test_a_configuration_survives_being_written_into_a_state():
         ("cache.folder=c", "set sample.starts"),
         ("run.name=", "run.name is ''"),
         ("run.name=a/b", "give a name for files"),
+        ("run.name=aux", "give a name for files"),
         ("run.seed=4294967296", "run.seed is 4294967296"),
         ("optim.beta1=1", "optim.beta1 is 1"),
         ("validate.size=big", "validate.size has 'big'"),

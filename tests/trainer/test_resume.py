@@ -298,6 +298,24 @@ def test_a_reader_of_its_words_that_ends_costs_no_step(runs):
         progress.close()
 
 
+def test_a_reader_that_ends_costs_no_step_on_windows_either(runs):
+    """There a pipe without a reader is an invalid argument."""
+
+    class Nobody:
+        def __init__(self, file):
+            self.fileno = file.fileno
+
+        def write(self, _text):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        flush = write
+
+    with open(os.devnull, "w") as file:
+        listener = run_module.Progress(runs.config("motion"), quiet=False)._listener
+        listener._stream = Nobody(file)
+        listener.write("a word")
+
+
 def test_a_log_and_a_cache_that_cannot_be_written_are_named_once_and_stop_nothing(runs, capsys, tmp_path):
     output, cache = runs.folder / "run", tmp_path / "cache"
     (output / "log.jsonl").mkdir(parents=True)

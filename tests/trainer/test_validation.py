@@ -79,6 +79,11 @@ def test_names_of_clips_end_where_none_is_free():
     assert list(labels.values()) == ["tiny", "tiny-2", "tiny-3", "tiny-4"]
 
 
+def test_names_of_clips_differ_in_more_than_capitals():
+    labels = _labels(SimpleNamespace(title="tiny"), ["a/Dusk.ckpt", "b/dusk.ckpt"])
+    assert list(labels.values()) == ["tiny", "Dusk", "dusk-2"]
+
+
 def test_a_checkpoint_that_cannot_be_animated_stops_nothing(runs, sdxl_base, capsys):
     options = WATCHED | {"validate__checkpoints": f'["{sdxl_base}"]'}
     files = train("motion", runs.config("motion", run__steps=2, **options))

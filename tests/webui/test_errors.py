@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 import torch
 
+from animatediff_ext.formats import FormatError
 from animatediff_ext.media import MediaError
 from animatediff_ext.media.pyav import has_encoder
 from tests.webui.host import NUM_FRAMES, as_base64, picture
@@ -270,6 +271,25 @@ def test_what_filled_the_memory_is_let_go_when_the_error_is_shown(host, error):
     finally:
         gc.enable()
         hook.remove()
+
+
+def test_a_file_that_is_refused_is_let_go(host, monkeypatch):
+    """On Windows, nobody can replace or delete a file that is mapped into memory."""
+    mapped = []
+
+    def damaged(_path):
+        tensor = torch.zeros(8)
+        mapped.append(weakref.ref(tensor))
+        raise FormatError("it is damaged.")
+
+    monkeypatch.setattr(host.webui("models"), "load_motion_module", damaged)
+    gc.disable()
+    try:
+        with suppress(host.error):
+            host.generate({})
+        assert [reference() for reference in mapped] == [None]
+    finally:
+        gc.enable()
 
 
 def test_a_plot_keeps_the_words_of_a_cell_and_not_its_tensors(host):

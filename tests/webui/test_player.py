@@ -63,7 +63,9 @@ def served(host, monkeypatch):
     still = processed.images[0].copy()
     still.already_saved_as = str(host.output / "still.png")
     still.save(still.already_saved_as)
-    info = json.dumps({"extra_generation_params": processed.extra_generation_params})
+    videos = listed(processed)
+    videos[1]["picture"] = videos[1]["picture"].swapcase()  # capitals may be others, on Windows
+    info = json.dumps({"extra_generation_params": {"AnimateDiff videos": videos}})
     with gr.Blocks(analytics_enabled=False, css=STYLE.read_text()) as blocks:
         for tab in ("txt2img", "img2img"):
             gallery = gr.Gallery(elem_id=f"{tab}_gallery", preview=True, columns=4, height=500)

@@ -263,6 +263,24 @@ def test_a_secret_that_is_taken_out_is_forgotten(uploading, tmp_path):
     assert SECRET not in (tmp_path / uploading.webui("sealed").FILE).read_text()
 
 
+def test_a_file_that_cannot_be_read_now_is_not_written_anew(uploading, tmp_path, monkeypatch, caplog):
+    """A scanner may have it open for a moment."""
+    file = tmp_path / uploading.webui("sealed").FILE
+    before, real = file.read_text(), Path.read_text
+
+    def read_text(path, **how):
+        if path == file:
+            raise PermissionError(13, "used by another process")
+        return real(path, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", read_text)
+        uploading.opts.set("animatediff_s3_secret_key", "another")
+    assert file.read_text() == before
+    assert uploading.webui("sealed").opened("animatediff_s3_secret_key") == "another"
+    assert "animatediff_s3_secret_key stays where all settings are" in caplog.text
+
+
 def test_a_secret_that_cannot_be_moved_stays(host, caplog):
     host.shared.config_filename = os.path.join(os.devnull, "config.json")
     host.opts.set("animatediff_s3_secret_key", SECRET)
