@@ -1,7 +1,8 @@
 """Which frames go through the UNet together when a clip is longer than the context.
 
 Every schedule returns windows of at most ``length`` frames such that each frame is in some window, no frame is twice in
-one, and every index is a frame of the clip. They need as few windows as the overlap allows: ceil((n - o) / (l - o)).
+one, and every index is a frame of the clip. With a stride of 1 they need as few windows as the overlap allows,
+ceil((n - o) / (l - o)), but for *looped often*.
 
 Symbols: n frames of the clip, l length of a window, o overlap.
 """

@@ -127,7 +127,8 @@ class Injection:
         direction = self._direction()
         groups = torch.arange(len(table)).split(self._streams_at_once or len(table))
         self.window = (1, len(windows))
-        if len(windows) == len(groups) == 1 and table.flatten().equal(torch.arange(num_rows)):
+        is_whole = len(windows) == 1 and list(windows[0][0]) == list(range(self.num_frames))
+        if is_whole and len(groups) == 1 and table.flatten().equal(torch.arange(num_rows)):
             return self._run(direction, windows[0][0], range(len(table)), x, args, kwargs)
 
         total = answer = None

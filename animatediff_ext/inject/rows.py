@@ -38,8 +38,8 @@ def frame_major(num_frames: int, num_conditions: int) -> RowLayout:
     """
 
     def layout(num_rows: int) -> torch.Tensor:
-        _check_whole(num_rows, num_frames)
         head = num_conditions * num_frames
+        _check_whole(num_rows, num_frames, least=head)
         mixed = torch.arange(head).view(num_frames, num_conditions).T
         rest = torch.arange(head, num_rows).view(-1, num_frames)
         return torch.cat([mixed, rest])
@@ -47,8 +47,8 @@ def frame_major(num_frames: int, num_conditions: int) -> RowLayout:
     return layout
 
 
-def _check_whole(num_rows: int, num_frames: int) -> None:
-    if num_rows == 0 or num_rows % num_frames:
+def _check_whole(num_rows: int, num_frames: int, least: int = 1) -> None:
+    if num_rows < least or num_rows % num_frames:
         raise RowLayoutError(
             f"The UNet was called with {num_rows} pictures, which are not whole clips of {num_frames} frames: another "
             "extension changes the batch. Turn it off for animations."

@@ -311,7 +311,6 @@ SECTIONS: dict[str, type] = {
     entry.name: Data if entry.name == "data" else entry.default_factory for entry in dataclasses.fields(Config)
 }
 
-PIXELS_PER_LATENT = 8
 _SMALLEST_SIDE = 64
 """Of pictures: an SD UNet halves its 1/8 latents three times."""
 

@@ -1,7 +1,7 @@
 """Random numbers that depend on what they are for, not on what was drawn before.
 
-Every draw has a key, such as (seed, step, number of the sample, "noise"). So a run does not depend on the number of
-processes, and goes on after a stop as if there had been none.
+Every draw has a key, such as (seed, number of the sample in the run, "noise"). So a run does not depend on the number
+of processes, and goes on after a stop as if there had been none.
 """
 
 from __future__ import annotations

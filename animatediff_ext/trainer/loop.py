@@ -146,9 +146,8 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         limit = self.config.optim.clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.parameters, limit).item()
-        if (
-            not math.isfinite(norm) and not self.scaler.is_enabled()
-        ):  # the scaler skips such a step, and lowers its scale
+        # The scaler skips such a step and lowers its scale; below 1 that is of no use, and at 0 it would take the step.
+        if not math.isfinite(norm) and (not self.scaler.is_enabled() or self.scaler.get_scale() < 1):
             raise self._diverged(f"The gradient is {norm}")
         self.scaler.step(self.optimizer)
         self.scaler.update()

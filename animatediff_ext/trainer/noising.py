@@ -44,6 +44,11 @@ class Noising:
         self.options = options
         self.prediction = prediction
         alphas = schedule.alphas_cumprod()
+        if options.timestep_max >= len(alphas):
+            raise TrainError(
+                f"diffusion.timestep_max is {options.timestep_max}, but the motion module has {len(alphas)} timesteps: "
+                f"set it to at most {len(alphas) - 1}."
+            )
         self.alphas_cumprod = without_terminal_signal(alphas) if options.zero_terminal_snr else alphas
 
     def timestep(self, *key: int | str) -> int:

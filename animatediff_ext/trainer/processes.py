@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from animatediff_ext.complain import FAILED
+from animatediff_ext.out_of_memory import is_out_of_memory
 from animatediff_ext.standalone.processes import this_process
 from animatediff_ext.trainer.error import TrainError
 
@@ -52,11 +53,6 @@ class Processes:
     def is_of_all(self, error: BaseException | None) -> bool:
         """Whether every process raises it, or what it was made of."""
         return error is not None and (error in self._of_all or self.is_of_all(error.__cause__))
-
-    def barrier(self) -> None:
-        """Wait until every process is here."""
-        if self.world > 1:
-            self.sums([0.0])  # unlike dist.barrier, on the device that is ours
 
     def sums(self, values: Sequence[float] | torch.Tensor) -> list[float]:
         """The sums of these numbers over all processes; a tensor may be changed by it."""
@@ -116,6 +112,8 @@ def _others_are_there() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of gloo and of NCCL
+        if is_out_of_memory(error) or "CUDA error" in str(error):
+            raise
         raise TrainError(
             f"Another process of this run has ended, and says why above ({_first_line(error)})."
         ) from error

@@ -1,7 +1,7 @@
 """Prompt travel: a prompt with keys → what each frame is told.
 
 travel = parse_travel("a cat\\n0: asleep\\n8 smooth: awake", num_frames=16)
-travel.frames[4]            # half-way: {"a cat, asleep": 0.5, "a cat, awake": 0.5}
+travel.frames[4].weights    # half-way: {"a cat, asleep": 0.5, "a cat, awake": 0.5}
 """
 
 from animatediff_ext.travel.blend import BLENDS, blended, blends_of

@@ -56,8 +56,9 @@ def blends_of(animation: Animation) -> tuple[Blend, Blend]:
 
 def blended(frame: FramePrompt, encoded: Callable[[str], torch.Tensor], blend: Blend) -> torch.Tensor:
     """The conditioning of one frame. ``encoded`` gives that of a prompt; all of one shape."""
-    start = _mean(frame.start, encoded)
-    return blend(start, _mean(frame.end, encoded), frame.share) if frame.share else start
+    if frame.share in (0, 1):  # what counts nothing is not encoded
+        return _mean(frame.end if frame.share else frame.start, encoded)
+    return blend(_mean(frame.start, encoded), _mean(frame.end, encoded), frame.share)
 
 
 def _mean(prompts: Weighted, encoded: Callable[[str], torch.Tensor]) -> torch.Tensor:

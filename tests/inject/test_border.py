@@ -161,6 +161,23 @@ def test_the_state_dict_of_the_host_does_not_change(unet, motion):
         assert list(unet.state_dict()) == before
 
 
+def test_one_window_that_is_a_part_of_the_clip_leaves_the_other_frames_alone(unet, motion):
+    """As the windows of old numerics are at some steps."""
+    x, t, context = exact(2 * F)
+    part = [0, 2, 3]
+    with torch.no_grad(), injected(unet, motion, num_frames=F, windows=lambda: [(part, [1.0] * len(part))]):
+        whole = unet(x, t, context)
+    for stream in range(2):
+        rows = [stream * F + frame for frame in part]
+        torch.testing.assert_close(whole[rows], by_hand(unet, motion, x, t, context, rows), atol=1e-5, rtol=1e-5)
+        assert not whole[[stream * F + frame for frame in (1, 4)]].any()
+
+
+def test_a_call_with_a_part_of_an_and_prompt_says_so():
+    with pytest.raises(RowLayoutError, match="which are not whole clips"):
+        frame_major(F, 2)(F)
+
+
 def test_layouts_are_permutations():
     for conditions, streams in itertools.product([1, 2, 3], [1, 2, 4]):
         n = (conditions + streams) * F

@@ -115,6 +115,15 @@ def test_loras_whose_weights_travel_and_a_second_module(least, tmp_path, motion_
     assert len(set(made.values())) == len(made)
 
 
+def test_a_second_module_that_counts_alone_brings_its_own_noise(least, tmp_path):
+    """Modules of v2 and AnimateLCM know other noise and cannot be blended, but one of them may count nothing."""
+    lcm = random_motion(motion_config("animatelcm", widths=WIDTHS["SD 1.5"], num_positions=16), seed=9)
+    save_motion_module(lcm, tmp_path / "lcm.safetensors")
+    alone = [*least, "--motion-module", tmp_path / "lcm.safetensors"]
+    second = [f"second_model={tmp_path / 'lcm.safetensors'}", "second_model_share=1"]
+    assert generated(alone, tmp_path, "alone")[0] == generated(least, tmp_path, "second", *second)[0]
+
+
 def test_a_sampler_that_cannot_work_with_the_family_is_said(models, tmp_path, capsys):
     motion = random_motion(motion_config("animatelcm", widths=WIDTHS["SD 1.5"]))
     save_motion_module(motion, tmp_path / "AnimateLCM_sd15_t2v.safetensors", metadata={"family": "animatelcm"})

@@ -1,6 +1,7 @@
 """The forward process and its weights, against closed forms."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,6 +22,11 @@ LINEAR = FAMILIES["v3"].schedule
 
 def noising(prediction="epsilon", schedule=LINEAR, **options):
     return Noising(schedule, Diffusion(**options), prediction)
+
+
+def test_timesteps_that_the_schedule_has_not_are_refused():
+    with pytest.raises(TrainError, match="timestep_max is 999, but the motion module has 500 timesteps: set it to at"):
+        noising(schedule=replace(LINEAR, num_timesteps=500))
 
 
 def timesteps_of(made, number=4000):

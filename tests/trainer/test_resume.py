@@ -359,6 +359,20 @@ def test_options_of_the_optimizer_may_change_on_the_way(runs):
         runs.trainer("motion").restore(state)
 
 
+def test_fp16_whose_scale_does_not_help_stops_the_run_as_well(runs, monkeypatch):
+    """The scaler would skip every step without a word, and at last take one with a scale of 0."""
+    original = run_module.Trainer.loss
+
+    def loss(self, batch):
+        self.parameters[0].register_hook(lambda gradient: gradient * float("inf"))
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=0.5)
+        return original(self, batch)
+
+    monkeypatch.setattr(run_module.Trainer, "loss", loss)
+    with pytest.raises(TrainError, match=r"The gradient is (inf|nan) at step 1"):
+        train("motion", runs.config("motion", precision__amp="fp16"))
+
+
 def test_a_gradient_that_is_no_number_stops_the_run_before_the_weights_change(runs, monkeypatch):
     original = run_module.Trainer.loss
 

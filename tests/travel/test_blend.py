@@ -64,6 +64,12 @@ def test_halves_stay_halves(pair):
     assert slerp(*(x.half() for x in pair), 0.5).dtype == torch.float16
 
 
+def test_what_counts_nothing_is_not_asked_for(pair):
+    """It is not among the prompts that are encoded."""
+    frame = FramePrompt(start=(("a", 1.0),), end=(("b", 1.0),), share=1.0)
+    assert blended(frame, {"b": pair[1]}.__getitem__, slerp) is pair[1]
+
+
 def test_a_frame_is_blended_from_its_prompts(pair):
     known = {"a": pair[0], "b": pair[1], "c": pair[0] + pair[1]}
     frame = FramePrompt(start=(("a", 0.25), ("b", 0.75)), end=(("c", 1.0),), share=0.5)

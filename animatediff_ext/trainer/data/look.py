@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from animatediff_ext.media import MediaError, frames_at, timeline_of
@@ -17,6 +18,7 @@ Bad = tuple[str, str]
 """Name of a clip that cannot be read, and what is wrong with it, to go on after the name."""
 _KEPT_EVERY = 5_000
 """New clips between two writes of the index; more where it is long, since it is written whole."""
+_ASKED_AT_ONCE = 512
 _MAX_THREADS = 16  # much of the time goes into waiting for the disk
 
 
@@ -32,7 +34,9 @@ def look_into(
     seen, bad, good = {}, [], []
     num_kept, num_new = len(known), 0
     with ThreadPoolExecutor(min(_MAX_THREADS, 2 * (os.cpu_count() or 1))) as threads:
-        looks = threads.map(lambda clip: _look(clip, known), clips)
+        # In parts: waiting for a look takes memory, and an error here waits for all looks that are asked for.
+        parts = (clips[start : start + _ASKED_AT_ONCE] for start in range(0, len(clips), _ASKED_AT_ONCE))
+        looks = chain.from_iterable(threads.map(lambda clip: _look(clip, known), part) for part in parts)
         for number, (clip, found) in enumerate(zip(clips, looks, strict=True), start=1):
             if isinstance(found, MediaError):
                 bad.append((clip.name, clip.complaint(found)))
