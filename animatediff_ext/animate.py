@@ -58,7 +58,7 @@ def _schedule_name(context: Context) -> str:
 def blend_of(models: Sequence[MotionModel], animation: Animation) -> Blend:
     """One motion model, or two with their shares; none that counts nothing."""
     share = animation.motion.second_share if len(models) > 1 else 0.0
-    return [(model, weight) for model, weight in zip(models, (1 - share, share), strict=False) if weight]
+    return _effective(list(zip(models, (1 - share, share), strict=False)))
 
 
 def advice_for(animation: Animation, blend: Blend, **sampling) -> list[str]:

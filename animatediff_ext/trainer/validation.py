@@ -35,15 +35,15 @@ class Validation:
         self._stop = stop
         self._config: Config = trainer.config
         self._num_held_out = len(held_out)
-        # Encoded now: a clip that cannot be read is better known of before the run than in its midst.
-        mine = held_out[trainer.group.rank :: trainer.group.world]
-        self._held_out = [trainer.encoder.held_out(take) for take in mine]
         num_timesteps = len(trainer.noising.alphas_cumprod)
         beyond = [timestep for timestep in self._config.validate.timesteps if timestep >= num_timesteps]
         if held_out and beyond:
             raise TrainError(
                 f"validate.timesteps has {beyond[0]}, but the motion module has {num_timesteps} timesteps: remove it."
             )
+        # Encoded now: a clip that cannot be read is better known of before the run than in its midst.
+        mine = held_out[trainer.group.rank :: trainer.group.world]
+        self._held_out = [trainer.encoder.held_out(take) for take in mine]
         self._labels = _labels(trainer.stage.spatial, self._config.validate.checkpoints)
         if self._config.validate.every and self._config.validate.prompts:
             self._check()
