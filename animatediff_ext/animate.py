@@ -27,7 +27,7 @@ from animatediff_ext.setting import SettingsError
 
 def windows_of(context: Context, num_frames: int, step: int = 0) -> list[Window]:
     """The windows of one step, with their weights."""
-    windows = SCHEDULES[_schedule_name(context)](
+    windows = SCHEDULES[context.schedule_in_force](
         num_frames, length=context.length, overlap=context.overlap_frames, stride=context.stride, step=step
     )
     return fused(windows, curve=WEIGHTS[context.weights], overlap=context.overlap_frames)
@@ -43,16 +43,6 @@ def _windows_of_old(animation: Animation, step: int) -> list[Window]:
         closed_loop=context.closed_loop,
         step=step,
     )
-
-
-def _schedule_name(context: Context) -> str:
-    """*Closed loop* joins the ends of windows that move: R-P and R+P with as few windows as possible, A with the
-    overlap kept over the seam. Windows that stay in place, and N, do not join."""
-    if context.schedule == "static":
-        return "static"
-    if context.closed_loop == "A":
-        return "looped often"
-    return "uniform" if context.schedule == "uniform" and context.closed_loop == "N" else "looped"
 
 
 def blend_of(models: Sequence[MotionModel], animation: Animation) -> Blend:

@@ -16,7 +16,7 @@ from animatediff_ext.formats import FormatError, LoraFile
 from animatediff_ext.formats.lora_file import Matrices, usual_name
 from animatediff_ext.inject import Injection, LowRank, low_rank_added
 from animatediff_ext.inject.attach import Blend
-from animatediff_ext.inject.low_rank import SPATIAL_ATTENTION, Layer, Strength, motion_layers
+from animatediff_ext.inject.low_rank import Layer, Strength, motion_layers, spatial_attention_layers
 from animatediff_ext.motion.constants import constant
 
 RUNTIME_KINDS = ("motion-lora", "domain-adapter")
@@ -25,11 +25,7 @@ RUNTIME_KINDS = ("motion-lora", "domain-adapter")
 
 def spatial_layers(unet: nn.Module) -> dict[str, Layer]:
     """q, k, v and output of every spatial attention, by the flat names of files; the UNet is LDM's or diffusers'."""
-    return {
-        usual_name(name): Layer(module=module, num_in=module.in_features, num_out=module.out_features)
-        for name, module in unet.named_modules()
-        if SPATIAL_ATTENTION.fullmatch(name)
-    }
+    return {usual_name(name): layer for name, layer in spatial_attention_layers(unet).items()}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Who may import whom (the table in README.md), held by walking the syntax trees, lazy imports included."""
+"""Who may import whom (`LAYERS`), held by walking the syntax trees, lazy imports included."""
 
 import ast
 from pathlib import Path

@@ -32,7 +32,8 @@ Matrices = tuple[torch.Tensor, torch.Tensor]
 """down ``(rank, in)`` and up ``(out, rank)``: ``up @ down`` is added to the weight. alpha / rank is in ``up``."""
 
 _LORAS = {kind.name: kind for kind in KINDS if kind.name in ("motion-lora", "domain-adapter", "lora")}
-_MIDDLE = "mid_block_motion_modules_"
+MIDDLE_BLOCK = "mid_block_motion_modules_"
+"""How the flat names of its motion module begin, which not every family has."""
 _ADVICE = "choose a LoRA and a model that belong together."
 
 
@@ -66,8 +67,8 @@ class LoraFile:
         """
         dotted = {flat(name): name for name in layers}
         assert len(dotted) == len(layers), "two layers have the same flat name"
-        no_middle = not any(name.startswith(_MIDDLE) for name in dotted)
-        wanted = [name for name in self.matrices if not (no_middle and name.startswith(_MIDDLE))]
+        no_middle = not any(name.startswith(MIDDLE_BLOCK) for name in dotted)
+        wanted = [name for name in self.matrices if not (no_middle and name.startswith(MIDDLE_BLOCK))]
         self._check_names(wanted, strange=[name for name in wanted if name not in dotted])
         found = {dotted[name]: self.matrices[name] for name in wanted}
         for name, pair in found.items():

@@ -79,13 +79,13 @@ def _parts(attention: str, module: JointProjection) -> dict[str, Layer]:
     }
 
 
-SPATIAL_ATTENTION = re.compile(r"(?!.*\.motion_modules\.).*\.transformer_blocks\.\d+\.attn\d\.to_(?:q|k|v|out\.0)")
+_SPATIAL_ATTENTION = re.compile(r"(?!.*\.motion_modules\.).*\.transformer_blocks\.\d+\.attn\d\.to_(?:q|k|v|out\.0)")
 """In LDM's UNets as in diffusers'."""
 
 
 def spatial_attention_layers(unet: nn.Module) -> dict[str, Layer]:
-    """q, k, v and output of every self- and cross-attention of a UNet of diffusers."""
-    return {name: _whole(module) for name, module in unet.named_modules() if SPATIAL_ATTENTION.fullmatch(name)}
+    """q, k, v and output of every self- and cross-attention, by the names of the UNet: LDM's or diffusers'."""
+    return {name: _whole(module) for name, module in unet.named_modules() if _SPATIAL_ATTENTION.fullmatch(name)}
 
 
 def _whole(module: nn.Module) -> Layer:

@@ -1,11 +1,11 @@
 """Where an animation starts from: latents in, latents out."""
 
+from animatediff_ext.noise import seed_offsets
 from animatediff_ext.noise.freeinit import FILTERS, low_pass, noised, refined_noise
 from animatediff_ext.noise.image_to_video import between_pictures, keep_shares
-from animatediff_ext.noise.kinds import COMMON_SEED_OFFSET, KINDS, mixed, sources_of
+from animatediff_ext.noise.kinds import KINDS, mixed, sources_of
 
 __all__ = [
-    "COMMON_SEED_OFFSET",
     "FILTERS",
     "KINDS",
     "between_pictures",
@@ -14,5 +14,6 @@ __all__ = [
     "mixed",
     "noised",
     "refined_noise",
+    "seed_offsets",
     "sources_of",
 ]

@@ -14,9 +14,6 @@ import torch
 
 from animatediff_ext.params import Animation
 
-COMMON_SEED_OFFSET = 0xC033_0000
-"""Keeps the noise that all frames have in common apart from that of each."""
-
 Sources = Callable[..., list[int]]
 """``sources(num_frames, *, length, overlap, seed) -> the frame whose noise each frame takes``"""
 

@@ -92,7 +92,7 @@ class Animation(Checked):
             return context.closed_loop == "A"
         if self.old_numerics:
             return context.closed_loop != "N"
-        return context.schedule == "looped" or (context.schedule != "static" and context.closed_loop != "N")
+        return context.joins_ends
 
     def resolved(self, num_frames: int | None = None) -> Animation:
         """The same with every "choose for me" replaced by what it means: 0 frames is one context."""

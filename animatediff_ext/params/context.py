@@ -98,6 +98,20 @@ class Context(Checked):
             )
 
     @property
+    def schedule_in_force(self) -> str:
+        """Of `context.SCHEDULES`: *Closed loop* joins the ends of windows that move, R-P and R+P with as few windows as
+        possible, A with the overlap kept over the seam. Windows that stay in place, and N, do not join."""
+        if self.schedule == "static":
+            return "static"
+        if self.closed_loop == "A":
+            return "looped often"
+        return "uniform" if self.schedule == "uniform" and self.closed_loop == "N" else "looped"
+
+    @property
+    def joins_ends(self) -> bool:
+        return self.schedule_in_force in ("looped", "looped often")
+
+    @property
     def overlap_frames(self) -> int:
         """Frames that neighbouring windows share; a quarter of the context by default."""
         return self.length // 4 if self.overlap < 0 else self.overlap

@@ -11,13 +11,10 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from animatediff_ext.noise import between_pictures, keep_shares
+from animatediff_ext.noise import between_pictures, keep_shares, seed_offsets
 from animatediff_ext.params import ImageToVideo
 from animatediff_ext.standalone.sampling import seeded_frames
 from animatediff_ext.standalone.spatial import SpatialModel
-
-SEED_OFFSET = 0x5EED_0000
-"""Keeps the noise that is mixed into the pictures apart from the noise that sampling starts with."""
 
 
 def first_latents(
@@ -39,7 +36,7 @@ def first_latents(
         assert len(pictures) == num_frames, (len(pictures), num_frames)
         return latents
     shares = keep_shares(num_frames, power=settings.latent_power, scale=settings.latent_scale)
-    noise = seeded_frames(seed + SEED_OFFSET, num_frames, tuple(latents.shape[1:]))[0].to(latents)
+    noise = seeded_frames(seed + seed_offsets.PICTURE, num_frames, tuple(latents.shape[1:]))[0].to(latents)
     if last is None:
         return between_pictures(latents, noise, shares)
     last_shares = keep_shares(num_frames, power=settings.latent_power_last, scale=settings.latent_scale_last).flip(0)

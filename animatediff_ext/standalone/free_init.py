@@ -9,9 +9,6 @@ import torch
 from animatediff_ext.noise import low_pass, noised, refined_noise
 from animatediff_ext.params import FreeInit
 
-FRESH_SEED_OFFSET = 0xF2EE_0000
-"""Keeps the fresh noise of round 1, 2, … apart from the noise of other clips."""
-
 Sample = Callable[[torch.Tensor], torch.Tensor]
 """Noise of unit variance ``(f c h w)`` → the clip that is sampled from it."""
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from animatediff_ext.formats import FormatError, LoraFile, load_lora
 from animatediff_ext.formats.container import open_file
-from animatediff_ext.formats.lora_file import Matrices, flat
+from animatediff_ext.formats.lora_file import MIDDLE_BLOCK, Matrices, flat
 from animatediff_ext.inject import LowRank, low_rank_added
 from animatediff_ext.inject.low_rank import Layer, motion_layers
 from animatediff_ext.motion import MotionModel
@@ -24,9 +24,6 @@ from animatediff_ext.motion_loras import placed
 from animatediff_ext.standalone.lora_names import from_ldm
 from animatediff_ext.standalone.lora_text import PREFIXES, is_for_text, text_matrices
 from animatediff_ext.standalone.spatial import SpatialModel
-
-_MIDDLE = "mid_block_motion_modules_"
-"""Official motion LoRAs were made for v2, and work on v1 and v3 without the part for the middle block."""
 
 
 def load_whole_lora(path: str | Path) -> LoraFile:
@@ -99,7 +96,7 @@ def _matched(
     known = {name: pair for name, pair in usual.items() if name in here}
     if not known:
         raise FormatError.about(lora.path, _none_here(lora, layers))
-    missing = [name for name in usual if name not in here and not name.startswith(_MIDDLE)]
+    missing = [name for name in usual if name not in here and not name.startswith(MIDDLE_BLOCK)]
     if missing:
         warn(
             f"{lora.path.name}: {len(missing)} of its {len(usual)} layers, {missing[0]} among them, are not in this "

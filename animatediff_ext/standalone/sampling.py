@@ -18,11 +18,11 @@ from animatediff_ext.direct import LoraWeight
 from animatediff_ext.formats import LoraFile
 from animatediff_ext.inject.attach import Blend
 from animatediff_ext.motion import MotionModel
-from animatediff_ext.noise import COMMON_SEED_OFFSET, mixed, sources_of
+from animatediff_ext.noise import mixed, seed_offsets, sources_of
 from animatediff_ext.params import Animation
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone.frame_conditioning import encoded
-from animatediff_ext.standalone.free_init import FRESH_SEED_OFFSET, sample_repeatedly
+from animatediff_ext.standalone.free_init import sample_repeatedly
 from animatediff_ext.standalone.samplers import SAMPLERS
 from animatediff_ext.standalone.spatial import Conditioning, SpatialModel
 
@@ -123,7 +123,7 @@ def sample(
             return once(noise())
         least_signal = schedule.alphas_cumprod()[-1]
         rounds_of = [partial(once, num_steps=steps) for steps in steps_of_rounds]
-        return sample_repeatedly(free_init, rounds_of, noise(), lambda i: noise(i * FRESH_SEED_OFFSET), least_signal)
+        return sample_repeatedly(free_init, rounds_of, noise(), lambda i: noise(i * seed_offsets.FRESH), least_signal)
 
 
 def steps_taken(num_steps: int, start: Start | None) -> int:
@@ -215,7 +215,7 @@ def frames_noise(
     """
     noise, generators = seeded_frames(seed, animation.num_frames, size)
     if animation.noise.kind == "mixed":
-        common = seeded_frames(seed + COMMON_SEED_OFFSET, 1, size)[0]
+        common = seeded_frames(seed + seed_offsets.COMMON, 1, size)[0]
         return mixed(noise, common, animation.noise.share), generators
     sources = sources_of(animation, seed)
     same = [torch.Generator().manual_seed(generators[source].initial_seed()) for source in sources]

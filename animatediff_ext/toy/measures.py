@@ -163,11 +163,6 @@ class ClipMeasures:
         return _share_of_most([picture.shape(look) for picture in self.pictures])
 
     @property
-    def same_colour(self) -> float:
-        """Share of the frames that have the colour that most of them have."""
-        return _share_of_most([picture.colour for picture in self.pictures])
-
-    @property
     def zoom(self) -> float:
         """How many times larger the shape is at the end than at the beginning, by a fit over all frames; NaN where a
         frame has none."""

@@ -192,8 +192,6 @@ class Trainer:
         self._attached.close()
         self._attached_frames = 0
 
-    close = detach
-
     @contextmanager
     def as_exported(self) -> Iterator[None]:
         """The weights that go into the exported file, and a UNet with nothing in it, also afterwards."""

@@ -11,12 +11,9 @@ from modules.processing import StableDiffusionProcessingImg2Img
 from modules.sd_samplers_common import approximation_indexes, images_tensor_to_samples
 from PIL import Image
 
-from animatediff_ext.noise import between_pictures, keep_shares
+from animatediff_ext.noise import between_pictures, keep_shares, seed_offsets
 from animatediff_ext.params import Animation, ImageToVideo
 from animatediff_ext.setting import SettingsError
-
-SEED_OFFSET = 0x5EED_0000
-"""Keeps the noise that is mixed into the pictures apart from the noise that sampling starts with."""
 
 
 class FirstLatent:
@@ -54,7 +51,7 @@ class FirstLatent:
         p.init_latent = mixed
 
     def _noise(self) -> torch.Tensor:
-        seeds = [int(seed) + SEED_OFFSET for seed in self._p.seeds]
+        seeds = [int(seed) + seed_offsets.PICTURE for seed in self._p.seeds]
         noise = rng.ImageRNG(tuple(self._picture.shape[1:]), seeds).next()
         return noise.to(self._picture)
 

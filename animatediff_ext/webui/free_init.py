@@ -14,13 +14,11 @@ from functools import partial
 import torch
 from modules import rng, shared
 
-from animatediff_ext.noise import low_pass, noised, refined_noise
+from animatediff_ext.noise import low_pass, noised, refined_noise, seed_offsets
 from animatediff_ext.params import Animation
 from animatediff_ext.webui import host
 from animatediff_ext.webui.noise import directed
 
-FRESH_SEED_OFFSET = 0xF2EE_0000
-"""Keeps the fresh noise of round 1, 2, … apart from the noise of all frames of all videos."""
 _MADE_BY_SETUP = ("c", "uc", "hr_c", "hr_uc", "step_multiplier", "firstpass_steps")
 """By the WebUI's ``setup_conds``, for so many steps; the hires pass reads the last one."""
 
@@ -47,7 +45,8 @@ def sample_repeatedly(p, animation: Animation, sample: Callable):
         host.back_to_checkpoint(checkpoint)
         if getattr(p, "sampler", None) is not None:  # img2img keeps one, which is around the refiner by now
             host.renew_sampler(p)
-        fresh = _generator(p, animation, [int(seed) + iteration * FRESH_SEED_OFFSET for seed in p.seeds]).next()
+        offset = iteration * seed_offsets.FRESH
+        fresh = _generator(p, animation, [int(seed) + offset for seed in p.seeds]).next()
         noise = refined_noise(noised(latent, first, _least_signal()), fresh, mask).to(first)
     return _sample_from(p, animation, noise, sample)
 

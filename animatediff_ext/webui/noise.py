@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from modules import rng
 
-from animatediff_ext.noise import COMMON_SEED_OFFSET, mixed, sources_of
+from animatediff_ext.noise import mixed, seed_offsets, sources_of
 from animatediff_ext.params import Animation
 from animatediff_ext.webui.errors import AnimateDiffError
 
@@ -67,7 +67,7 @@ def seeds_directed(p, animation: Animation) -> Iterator[None]:
 def _rule(generator: rng.ImageRNG, animation: Animation) -> Callable[[torch.Tensor], torch.Tensor]:
     wanted, seed = animation.noise, int(generator.seeds[0])
     sources = sources_of(animation, seed)
-    common = rng.ImageRNG(generator.shape, [seed + COMMON_SEED_OFFSET])
+    common = rng.ImageRNG(generator.shape, [seed + seed_offsets.COMMON])
 
     def of_kind(own: torch.Tensor) -> torch.Tensor:  # f c h w
         if wanted.kind == "mixed":

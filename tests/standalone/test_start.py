@@ -7,11 +7,10 @@ from PIL import Image
 
 from animatediff_ext.media import WRITERS, MediaError
 from animatediff_ext.motion import IMAGE_SCHEDULE
-from animatediff_ext.noise import between_pictures, keep_shares, low_pass, noised, refined_noise
+from animatediff_ext.noise import between_pictures, keep_shares, low_pass, noised, refined_noise, seed_offsets
 from animatediff_ext.params import Animation, FreeInit, ImageToVideo
 from animatediff_ext.standalone import SAMPLERS, Start, animate
-from animatediff_ext.standalone.first_latent import SEED_OFFSET, encoded_pictures, first_latents
-from animatediff_ext.standalone.free_init import FRESH_SEED_OFFSET
+from animatediff_ext.standalone.first_latent import encoded_pictures, first_latents
 from animatediff_ext.standalone.pictures import read_pictures
 from animatediff_ext.standalone.sampling import seeded_frames, steps_taken
 
@@ -118,7 +117,7 @@ def test_free_init_samples_noises_mixes_and_samples_again(filter_name, start, ge
             lambda seed, n, size, noise=noise: (noise, seeded_frames(seed, n, size)[1]),
         )
         z_T = noised(clip(gentle, start), drawn(5), IMAGE_SCHEDULE.alphas_cumprod()[-1])
-        noise = refined_noise(z_T, drawn(5 + iteration * FRESH_SEED_OFFSET), mask)
+        noise = refined_noise(z_T, drawn(5 + iteration * seed_offsets.FRESH), mask)
     monkeypatch.setattr(
         "animatediff_ext.standalone.sampling.seeded_frames",
         lambda seed, n, size: (noise, seeded_frames(seed, n, size)[1]),
@@ -142,7 +141,7 @@ def test_a_picture_is_mixed_with_noise_more_of_it_the_further_a_frame_is(spatial
     settings = ImageToVideo(latent_power=2, latent_scale=8, latent_power_last=0.5, latent_scale_last=4)
     first, last = pixels(1), pixels(1, seed=1)
     a, b = (encoded_pictures(spatial, picture) for picture in (first, last))
-    noise = seeded_frames(5 + SEED_OFFSET, 4, (4, 4, 4))[0]
+    noise = seeded_frames(5 + seed_offsets.PICTURE, 4, (4, 4, 4))[0]
     shares, last_shares = keep_shares(4, power=2, scale=8), keep_shares(4, power=0.5, scale=4).flip(0)
     how = {"settings": settings, "num_frames": 4, "seed": 5}
     torch.testing.assert_close(first_latents(spatial, first, None, **how), between_pictures(a, noise, shares))

@@ -26,7 +26,7 @@ def test_a_cache_of_half_precision_gives_the_same_loss_but_for_rounding(runs):
         fingerprint = trainer.stage.spatial.vae_fingerprint
         (examples,) = next(material.steps(trainer.config, trainer.group, fingerprint, 0))
         losses[dtype] = trainer.loss(trainer.encoder.batch(examples)).item()
-        trainer.close()
+        trainer.detach()
     assert losses["float16"] == pytest.approx(losses["float32"], rel=1e-3)
 
 

@@ -1,6 +1,7 @@
 """Each stage learns, what is frozen stays frozen, and what is trained is all trained."""
 
 import shutil
+from functools import partialmethod
 
 import pytest
 import torch
@@ -111,9 +112,45 @@ def test_gradient_checkpointing_changes_no_gradient(runs, motion_module):
         batch = one_batch(trainer, 3, num_clips=2)
         trainer.loss(batch).backward()
         gradients.append([parameter.grad for parameter in trainer.parameters])
-        trainer.close()
+        trainer.detach()
     for plain, checkpointed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, checkpointed, rtol=1e-4, atol=1e-7)
+
+
+def test_compiled_blocks_have_the_same_gradients_and_are_let_alone_for_clips(runs, motion_module, monkeypatch):
+    """Traced by torch.compile, but not translated: that would take a C++ compiler, and minutes."""
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend="aot_eager"))
+    torch._dynamo.utils.counters.clear()
+    gradients, predictions = [], []
+    for on in ("false", "true"):
+        torch.compiler.reset()
+        trainer = runs.trainer("motion", precision__compile=on, motion__init=motion_module)
+        batch = one_batch(trainer, 2)
+        trainer.loss(batch).backward()
+        gradients.append([parameter.grad for parameter in trainer.parameters])
+        spatial, call = trainer.stage.spatial, (batch.latents[0], torch.full((2,), 500))
+        with trainer.as_exported(), torch.no_grad():
+            predictions.append(spatial.predict(*call, batch.conditioning.repeat_frames(2)))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    torch.compiler.reset()
+    for plain, compiled in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, compiled, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(*predictions)
+
+
+def test_bf16_learns_what_full_precision_does(runs, motion_module, monkeypatch):
+    """At 128 pixels: the lowest level of 64 has one place, whose group norm has two numbers, rounded to 8 bits."""
+    losses = []
+    for amp in ("fp32", "bf16"):
+        trainer = runs.trainer("motion", precision__amp=amp, motion__init=motion_module, optim__lr=1e-3)
+        batch = one_batch(trainer, 2, side=16)
+        monkeypatch.setattr(trainer.encoder, "batch", lambda _examples, batch=batch: batch)
+        losses.append([trainer.train_step([[]]).loss for _ in range(10)])
+        assert {parameter.dtype for parameter in trainer.parameters} == {torch.float32}
+        trainer.detach()
+    full, half = torch.tensor(losses)
+    assert full[-1] < 0.9 * full[0]
+    torch.testing.assert_close(half, full, rtol=0.03, atol=0)
 
 
 @pytest.mark.parametrize(("family", "mid"), [("v1", 0), ("v2", 1), ("v3", 0)])
@@ -136,7 +173,7 @@ def test_the_adapter_is_in_place_while_motion_is_learnt(runs, motion_module):
     for adapter_options in ({}, {"adapter__path": path}, {"adapter__path": path, "adapter__strength": 0}):
         trainer = runs.trainer("motion", **adapter_options)
         losses.append(trainer.loss(one_batch(trainer, 2)).item())
-        trainer.close()
+        trainer.detach()
     assert losses[0] == losses[2] != losses[1]
 
 

@@ -54,6 +54,22 @@ def test_two_processes_are_one_with_twice_the_batch_or_twice_the_parts(runs):
     assert_close(two, parts)
 
 
+def test_stopped_and_resumed_in_two_processes_is_the_same_as_straight_through(runs):
+    """Their parts of the data, and the running mean, which every process has and one saves."""
+    options = STEADY | {"run__steps": 6, "ema__decay": 0.9, "checkpoint__every": 3}
+    straight = losses_and_weights(runs, "straight", processes=2, **options)
+    losses_and_weights(runs, "stopped", processes=2, **options)
+    states_in(states_folder(runs.folder / "stopped"))[-1].unlink()
+    (exported,) = (runs.folder / "stopped").glob("*.safetensors")
+    exported.unlink()
+    words = runs.words(run__output=runs.folder / "stopped", log__every=1, export__dtype="float32", **options)
+    code, printed, errors = command_line.run("train", "motion", "--resume", "auto", *words, processes=2)
+    assert code == 0, errors
+    assert "step 3" in errors
+    for name, tensor in load_file(printed.split()[0]).items():
+        torch.testing.assert_close(tensor, straight[1][name], rtol=1e-5, atol=1e-6)
+
+
 def test_gradients_are_exchanged_once_for_all_accumulated_parts(runs):
     """Three parts: the first and the middle one must not be exchanged, and must count."""
     options = STEADY | {"run__steps": 3}

@@ -415,7 +415,7 @@ def test_a_state_that_says_nothing_of_its_clips_raises_no_alarm():
 @pytest.mark.parametrize(
     ("resume", "words"),
     [
-        (None, "add --resume auto|go on with it by --resume auto"),
+        (None, r"has an earlier run \(step-00000001\.state\): go on with it by --resume auto"),
         ("nowhere.state", "There is no state nowhere.state"),
     ],
 )
