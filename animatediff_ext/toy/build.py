@@ -70,10 +70,10 @@ class Recipe:
     base: Plan = Plan(num_steps=4500, lr=1e-3, ema=0.998)
     dusk: Plan = Plan(num_steps=1200, lr=6e-4, ema=0.995)
     num_videos: int = 1536
-    num_zooms: int = 48
+    num_zooms: int = 160
     num_chalks: int = 256
     adapter_steps: int = 300
-    motion_steps: int = 3500
+    motion_steps: int = 4500
     zoom_steps: int = 1500
     chalk_steps: int = 2000
 
@@ -260,9 +260,8 @@ class Build:
         return self._made(f"videos-{number}", lambda folder: write_videos(folder, number, 3, defect=True))
 
     def _zooms(self) -> Path:
-        return self._made(
-            "zooms", lambda folder: write_videos(folder, self.recipe.num_zooms, 4, defect=False, zoom=True)
-        )
+        number = self.recipe.num_zooms
+        return self._made(f"zooms-{number}", lambda folder: write_videos(folder, number, 4, defect=False, zoom=True))
 
     def _chalks(self) -> Path:
         number = self.recipe.num_chalks

@@ -104,10 +104,11 @@ def _chalk(body: _Body, picture: np.ndarray) -> np.ndarray:
     return body.with_eyes(_over(picture, body.colour * body.shade(), body.cover()))
 
 
-TINTS = {"left": (10, -12, -2), "right": (-20, 0, 16), "up": (-14, 10, -16), "down": (8, -2, -30)}
+TINTS = {"left": (11, -12, 1), "right": (-18, 2, 18), "up": (-9, 17, -8), "down": (11, 6, -19)}
 """Of the ground, by heading: the sky of the way that a shape goes. What a shape looks like from its head or its tail
 has to be drawn where the shape is, and a base that did not know yet what headings mean never began to; a tint is known
-before there is a shape."""
+before there is a shape. None is lighter than another on paper: guidance makes more of what a word brings, and a word
+that meant a little darkness made whole clips dim."""
 GROUNDS = {"paper": (244, 238, 222), "dusk": (140, 140, 185), "chalk": (180, 190, 206)}
 """Not farther apart than one or two standard deviations of the base's latents, as are the looks of fine-tuned Stable
 Diffusion. On a ground as dark as night, three of them away, nothing that a motion module sees is as it was."""
