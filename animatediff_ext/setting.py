@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class Setting:
     """In infotexts, in an entry of our own, where it is not as by default."""
     number: bool = False
     """Of a text: a number will do as well."""
+    is_path: bool = False
+    """Of a text, or the texts of a list: names a file or a folder of this machine, and ``~`` is the user's own one."""
     img2img_only: bool = False
     info: str = ""
     """What the page says below the field."""
@@ -134,6 +137,8 @@ def _text(known: Setting, value: Any) -> str:
         raise SettingsError(
             f"{_name(known)} is {value!r}, which has a zero byte or half of a character in it: write it anew."
         )
+    if known.is_path:
+        value = os.path.expanduser(value)
     return _choice(known, value) if known.choices else value
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def named(cls: type) -> type:
 class Job(Checked):
     """One clip, or one still."""
 
-    checkpoint: str = option("", "SD 1.5 or SDXL: a .safetensors or .ckpt file, or a diffusers folder")
+    checkpoint: str = option("", "SD 1.5 or SDXL: a .safetensors or .ckpt file, or a diffusers folder", is_path=True)
     prompt: str = option("", "what the clip shows")
     negative: str = option("", "what it does not show")
     size: str = option("512x512", "WIDTHxHEIGHT in pixels, multiples of 8")
@@ -56,12 +57,12 @@ class Job(Checked):
     sampler: str = option("DDIM", "", choices=SAMPLER_NAMES)
     clip_skip: int = option(1, "which layer of SD 1.5's text encoder is read, from its end; 1: the last", minimum=1)
     lora: tuple[str, ...] = option((), "FILE:STRENGTH, for images or for motion; may come several times", kind=list)
-    init: str = option("", "a picture to start from; or a video, a GIF or a folder, frame by frame")
+    init: str = option("", "a picture to start from; or a video, a GIF or a folder, frame by frame", is_path=True)
     strength: float = option(0.75, "how far to go from there: 0 not at all, 1 all the way", minimum=0, maximum=1)
-    vae: str = option("", "another VAE than the checkpoint's own")
-    tokenizer: str = option("", "folder of a CLIP tokenizer, where a file has none beside it")
+    vae: str = option("", "another VAE than the checkpoint's own", is_path=True)
+    tokenizer: str = option("", "folder of a CLIP tokenizer, where a file has none beside it", is_path=True)
     prediction: str = option("auto", "what the UNet predicts", choices=("auto", "epsilon", "v"))
-    output: str = option("outputs", "folder of the files")
+    output: str = option("outputs", "folder of the files", is_path=True)
     name: str = option("", "of the files; empty: from the number of the job")
     device: str = option("auto", "auto: the GPU where there is one; or cpu, cuda, cuda:1, mps")
     dtype: str = option("auto", "number format; auto: float16 on a GPU, float32 on a CPU", choices=DTYPES)
@@ -109,7 +110,12 @@ class Job(Checked):
     @property
     def motion_module(self) -> str:
         """The file of the motion module, empty where none is used."""
-        return self.animation.motion_module if self.animation.enabled else ""
+        return os.path.expanduser(self.animation.motion_module) if self.animation.enabled else ""
+
+    @property
+    def second_module(self) -> str:
+        """The file of the one that is blended with it, or empty."""
+        return os.path.expanduser(self.animation.motion.second_module)
 
     @property
     def digest(self) -> str:
@@ -129,13 +135,14 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def parse_lora(text: str) -> tuple[Path, float]:
     """``FILE:0.8``; the strength may be left out. A colon may also be part of the path. Raises `SettingsError`."""
-    path, colon, strength = text.rpartition(":")
+    given = os.path.expanduser(text)
+    path, colon, strength = given.rpartition(":")
     try:
-        return (Path(path), float(strength)) if colon and path else (Path(text), 1.0)
+        return (Path(path), float(strength)) if colon and path else (Path(given), 1.0)
     except ValueError:
         if colon and not re.search(r"[\\/.]", strength):
             raise SettingsError(f"lora is {text!r}: give FILE:STRENGTH, such as zoom.safetensors:0.8.") from None
-        return Path(text), 1.0
+        return Path(given), 1.0
 
 
 _NOT_CONTENT = ("output", "name", "device", "low_memory")

@@ -44,7 +44,9 @@ class Run(Checked):
     """What the run makes, and for how long."""
 
     name: str = option("my-motion", "name of the exported file")
-    output: str = option("runs/my-motion", "folder of the run: states, exports, validation clips, TensorBoard")
+    output: str = option(
+        "runs/my-motion", "folder of the run: states, exports, validation clips, TensorBoard", is_path=True
+    )
     steps: int = option(10_000, "optimizer steps in all", minimum=1)
     minutes: float = option(0.0, "stop with a saved state after so many minutes; 0: no limit", minimum=0)
     seed: int = option(0, "decides every random number of the run", minimum=0, maximum=2**32 - 1)
@@ -54,9 +56,13 @@ class Run(Checked):
 class Base(Checked):
     """The image model, which stays as it is."""
 
-    checkpoint: str = option("", "a .safetensors or .ckpt file of SD 1.5's or SDXL's layout, or a diffusers folder")
-    vae: str = option("", "another VAE than the checkpoint's own")
-    tokenizer: str = option("", "folder of a CLIP tokenizer, where a single-file checkpoint has none beside it")
+    checkpoint: str = option(
+        "", "a .safetensors or .ckpt file of SD 1.5's or SDXL's layout, or a diffusers folder", is_path=True
+    )
+    vae: str = option("", "another VAE than the checkpoint's own", is_path=True)
+    tokenizer: str = option(
+        "", "folder of a CLIP tokenizer, where a single-file checkpoint has none beside it", is_path=True
+    )
     prediction: str = option("auto", "what the UNet predicts", choices=("auto", "epsilon", "v"))
     text_chunks: int = option(
         1, "chunks of 75 tokens that the UNet reads of each caption; the rest is cut", minimum=1, maximum=16
@@ -75,7 +81,7 @@ class Motion(Checked):
         "layout and norms; auto: what `init` is, for a new one v3 or sdxl-beta",
         choices=("auto", *TRAINABLE_FAMILIES),
     )
-    init: str = option("", "a motion module to start from; empty: a new one. A motion LoRA needs one")
+    init: str = option("", "a motion module to start from; empty: a new one. A motion LoRA needs one", is_path=True)
     positions: int = option(0, "length of a new module's position table; 0: the family's own", minimum=0, maximum=4096)
 
 
@@ -83,7 +89,7 @@ class Motion(Checked):
 class Adapter(Checked):
     """A domain adapter that is in place, frozen, while motion is learnt."""
 
-    path: str = option("", "the file that `train adapter` made, or v3_sd15_adapter; empty: none")
+    path: str = option("", "the file that `train adapter` made, or v3_sd15_adapter; empty: none", is_path=True)
     strength: float = option(1.0, "of the adapter")
 
 
@@ -100,9 +106,13 @@ class Lora(Checked):
 class Data(Checked):
     """One source of clips. There may be several [[data]]."""
 
-    path: str = option("", "a folder of clips with captions beside them, a .csv, a .jsonl, a .tar, or a folder of .tar")
+    path: str = option(
+        "", "a folder of clips with captions beside them, a .csv, a .jsonl, a .tar, or a folder of .tar", is_path=True
+    )
     format: str = option("auto", "how to read it", choices=("auto", "folder", "csv", "jsonl", "tar"))
-    videos: str = option("", "of a CSV or JSONL: the folder that its names are relative to; empty: the file's own")
+    videos: str = option(
+        "", "of a CSV or JSONL: the folder that its names are relative to; empty: the file's own", is_path=True
+    )
     caption: str = option("", "for clips that have no caption of their own; empty: such clips are an error")
     repeats: int = option(1, "how often its clips come up in one pass over the data", minimum=1)
 
@@ -131,7 +141,7 @@ class Sample(Checked):
 class Cache(Checked):
     """Latents and text embeddings on disk, so that later passes read no video."""
 
-    folder: str = option("", "where they are kept; empty: no cache. Entries go stale by themselves")
+    folder: str = option("", "where they are kept; empty: no cache. Entries go stale by themselves", is_path=True)
     dtype: str = option("float16", "number format of the entries", choices=("float16", "float32"))
 
 
@@ -209,7 +219,9 @@ class Validate(Checked):
     every: int = option(500, "steps; 0: never", minimum=0)
     prompts: tuple[str, ...] = option((), "one clip of each", kind=list)
     negative: str = option("", "negative prompt of them all")
-    checkpoints: tuple[str, ...] = option((), "personalised checkpoints to animate besides the base", kind=list)
+    checkpoints: tuple[str, ...] = option(
+        (), "personalised checkpoints to animate besides the base", kind=list, is_path=True
+    )
     size: str = option("", "WIDTHxHEIGHTxFRAMES; empty: that of the first bucket")
     steps: int = option(25, "of the sampler, DDIM", minimum=1, maximum=1000)
     cfg: float = option(7.5, "classifier-free guidance", minimum=0)

@@ -143,6 +143,16 @@ def test_several_loras_are_several_flags(monkeypatch):
     assert jobs[0].job.loras == expected
 
 
+def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    names = ("checkpoint", "init", "vae", "tokenizer", "output")
+    modules = {"motion_module": "~/x", "second_model": "~/x", "lora": ["~/x:0.5", "~/x"]}
+    job = job_of(dict.fromkeys(names, "~/x") | modules)
+    paths = [*(getattr(job, name) for name in names), job.motion_module, job.second_module]
+    assert {*paths, *(str(path) for path, _ in job.loras)} == {str(tmp_path / "x")}
+
+
 def test_lines_go_before_the_command_line_and_that_before_the_file(tmp_path):
     toml, jsonl = tmp_path / "job.toml", tmp_path / "jobs.jsonl"
     toml.write_text('checkpoint = "toml"\nframes = 1\nsteps = 2\nseed = 3\n')

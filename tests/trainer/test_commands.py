@@ -127,6 +127,25 @@ def test_quotes_may_be_left_out_of_texts(name):
     assert read_config("motion", None, [f"run.name='{name}'"]).run.name == name
 
 
+def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch):
+    """No shell sees those of a file, nor those behind the ``=`` of ``--set``."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    written = [
+        f"{section}.{name}"
+        for section, cls in SECTIONS.items()
+        for name, known in options(cls).items()
+        if known.is_path and known.kind is str
+    ]
+    assert {"run.output", "base.checkpoint", "data.path", "motion.init", "cache.folder"} <= set(written)
+    config = read_config("motion", None, [*(f"{name}=~/x" for name in written), "validate.checkpoints=['~/x']"])
+    read = [
+        getattr(config.data[0] if section == "data" else getattr(config, section), name)
+        for section, _, name in (name.partition(".") for name in written)
+    ]
+    assert {*read, *config.validate.checkpoints} == {str(tmp_path / "x")}
+
+
 def test_init_writes_a_new_file_and_never_over_one(tmp_path, capsys):
     path = tmp_path / "run.toml"
     assert main(["train", "init", "motion", str(path)]) == 0
