@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 
 import torch
 
@@ -29,10 +28,12 @@ def check(stage: str, config: Config, world: int = 1) -> Iterator[str]:
     device = own_device()
     # The models stay in main memory: a GPU may be at work on another run, and an estimate needs shapes only.
     trainer = build(stage, config, Processes(), material, amp_dtype(config.precision, device))
-    with closing(trainer):
+    try:
         yield _parameters(trainer)
         yield _steps(material, config)
         yield _memory(trainer, device)
+    finally:
+        trainer.detach()
 
 
 def _parameters(trainer: Trainer) -> str:

@@ -147,7 +147,7 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     names = ("checkpoint", "init", "vae", "tokenizer", "output")
-    modules = {"motion_module": "~/x", "second_model": "~/x", "lora": ["~/x:0.5", "~/x"]}
+    modules = {"model": "~/x", "second_model": "~/x", "lora": ["~/x:0.5", "~/x"]}
     job = job_of(dict.fromkeys(names, "~/x") | modules)
     paths = [*(getattr(job, name) for name in names), job.motion_module, job.second_module]
     assert {*paths, *(str(path) for path, _ in job.loras)} == {str(tmp_path / "x")}

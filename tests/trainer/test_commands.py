@@ -138,7 +138,9 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch):
         if known.is_path and known.kind is str
     ]
     assert {"run.output", "base.checkpoint", "data.path", "motion.init", "cache.folder"} <= set(written)
-    config = read_config("motion", None, [*(f"{name}=~/x" for name in written), "validate.checkpoints=['~/x']"])
+    config = read_config(
+        "motion", None, [*(f"{name}=~/x" for name in written), "validate.checkpoints=['~/x']", "sample.starts=4"]
+    )
     read = [
         getattr(config.data[0] if section == "data" else getattr(config, section), name)
         for section, _, name in (name.partition(".") for name in written)
