@@ -35,9 +35,10 @@ def sample_repeatedly(p, animation: Animation, sample: Callable):
         spatial_stop=settings.spatial_stop,
         temporal_stop=settings.temporal_stop,
     )
-    noise = first
+    noise, least_signal = first, _least_signal()
     for iteration in range(1, settings.num_iterations):
-        with _only(p, enable_hr=False, steps=settings.steps_of(iteration, num_steps)):
+        steps = max(settings.steps_of(iteration, num_steps), host.fewest_steps(p))
+        with _only(p, enable_hr=False, steps=steps):
             latent = _sample_from(p, animation, noise, _in_steps(p, num_steps, sample))
         if shared.state.interrupted or shared.state.skipped:
             return latent
@@ -47,7 +48,7 @@ def sample_repeatedly(p, animation: Animation, sample: Callable):
             host.renew_sampler(p)
         offset = iteration * seed_offsets.FRESH
         fresh = _generator(p, animation, [int(seed) + offset for seed in p.seeds]).next()
-        noise = refined_noise(noised(latent, first, _least_signal()), fresh, mask).to(first)
+        noise = refined_noise(noised(latent, first, least_signal), fresh, mask).to(first)
     return _sample_from(p, animation, noise, sample)
 
 
@@ -97,5 +98,8 @@ def _generator(p, animation: Animation, seeds: list[int]) -> rng.ImageRNG:
 
 
 def _least_signal() -> torch.Tensor:
-    """The share of signal at the last timestep of the schedule in place."""
-    return shared.sd_model.alphas_cumprod[-1]
+    """The share of signal at the last timestep of the schedule in place.
+
+    A checkpoint that comes back brings its own, until the next sampling: into this very tensor.
+    """
+    return shared.sd_model.alphas_cumprod[-1].clone()

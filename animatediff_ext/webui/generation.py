@@ -7,6 +7,7 @@ calls raises it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -52,6 +53,7 @@ from animatediff_ext.webui.preparation import Prepared, blend_for, prepared_for
 from animatediff_ext.webui.travel import PromptTravel
 
 _ATTRIBUTE = "animatediff_generation"
+_LOG = logging.getLogger(__name__)
 
 
 def generation_of(p) -> Generation | None:
@@ -168,6 +170,8 @@ class Generation:
         self.arrivals: list[Arrival] = []
         self._nothing_saved = p.do_not_save_samples
         self._session: Session | None = None
+        self._is_denoising = False
+        """Whether a sampler runs by now, which is where an interrupt is caught."""
         self._problem: Exception | None = None
         self._stopped = False
         self.argument = ShownArgument(p, animation)
@@ -248,7 +252,7 @@ class Generation:
                     guests=self.guidance.models(),
                 )
                 with session, host.all_rows_in_one_call():
-                    self._session = session
+                    self._session, self._is_denoising = session, False
                     self.attach()
                     yield session
             self._raise_kept_problem()
@@ -271,7 +275,8 @@ class Generation:
                 host.take_back_stop()
 
     def _before_window(self) -> None:
-        host.stop_if_interrupted()
+        if self._is_denoising:  # *img2img alternative test* runs the UNet before
+            host.stop_if_interrupted()
         if self._session is not None:
             window, windows = self._session.window
             self.progress.now(window=window, windows=windows)
@@ -294,7 +299,8 @@ class Generation:
     def failing_on_close(self, processed: Processed) -> Iterator[None]:
         """Around the last callback: closing ``p`` is the only thing after it that can still raise.
 
-        Scripts that make copies of ``p`` do not close them; for them there are no pictures then, and a word why.
+        Scripts that make copies of ``p`` do not close them; for them there are no pictures then, and a word why: among
+        the comments, of which copies have the same, and in the log, since *Prompts from file* gives the API none.
         """
         p = self.p
         try:
@@ -305,6 +311,8 @@ class Generation:
             raised, close = _for_user(problem, p), p.close
             processed.images, processed.infotexts, processed.index_of_first_image = [], [""], 0
             processed.comments = f"{processed.comments or ''}{raised}\n"
+            p.comment(str(raised))
+            _LOG.warning("No animation: %s", raised, exc_info=None if isinstance(raised, AnimateDiffError) else raised)
 
             def close_and_raise():
                 close()
@@ -363,6 +371,7 @@ class Generation:
         """Before each evaluation of the model: ``params`` is the WebUI's ``CFGDenoiserParams``."""
         if self._session is None:
             return
+        self._is_denoising = True
         host.attach(self._session, self.p)
         num_rows = params.text_cond.shape[0] + params.text_uncond.shape[0]
         height, width = params.x.shape[-2:]

@@ -84,8 +84,9 @@ def checkpoint_in_use():
 
 
 def back_to_checkpoint(checkpoint) -> None:
-    """Load it if a refiner has replaced it, whatever the user has chosen in the page meanwhile."""
-    sd_models.reload_model_weights(info=checkpoint)
+    """Load it if a refiner has replaced it. What the user has chosen in the page meanwhile stays chosen."""
+    with sd_models.SkipWritingToConfig():
+        sd_models.reload_model_weights(info=checkpoint)
 
 
 def infotext_of(p, index: int) -> str:
@@ -110,6 +111,21 @@ def _read_schedule_again(sampler, new) -> None:
         for name in ("sigmas", "log_sigmas", "alphas"):
             if hasattr(read, name):
                 setattr(kept, name, getattr(read, name))
+
+
+def fewest_steps(p) -> int:
+    """That its sampler can do, at most those which ``p`` has: UniPC fails with fewer timesteps than its order."""
+    if p.sampler_name != "UniPC":
+        return 1
+    enough = (steps for steps in range(1, p.steps) if _num_timesteps(p, steps) >= shared.opts.uni_pc_order)
+    return next(enough, p.steps)
+
+
+def _num_timesteps(p, steps: int) -> int:
+    """By the WebUI's ``setup_img2img_steps``."""
+    if not isinstance(p, processing.StableDiffusionProcessingImg2Img):
+        return steps
+    return steps - 1 if shared.opts.img2img_fix_steps else int(min(p.denoising_strength, 0.999) * steps)
 
 
 def stop_if_interrupted() -> None:

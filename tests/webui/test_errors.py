@@ -115,7 +115,7 @@ def test_we_are_no_rival_of_ourselves_whatever_our_folder_is_called(host, tmp_pa
     assert host.generate({}).images
 
 
-def test_scripts_that_close_no_copy_get_no_stills_and_a_word(host, monkeypatch):
+def test_scripts_that_close_no_copy_get_no_stills_and_a_word(host, monkeypatch, caplog):
     def full(*_args, **_kwargs):
         raise MediaError("The disk is full.")
 
@@ -124,6 +124,8 @@ def test_scripts_that_close_no_copy_get_no_stills_and_a_word(host, monkeypatch):
     processed = host.module("processing").process_images(p)
     assert processed.images == []
     assert "The disk is full." in processed.comments
+    assert "The disk is full." in p.comments, "copies share these, and *Prompts from file* answers with nothing else"
+    assert "The disk is full." in caplog.text
     with pytest.raises(host.error, match="The disk is full"):
         p.close()
 

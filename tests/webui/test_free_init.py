@@ -112,6 +112,33 @@ def test_each_round_has_the_checkpoint_of_the_generation(host):
     host.opts.data["sd_model_checkpoint"] = "base"
 
 
+def test_a_checkpoint_that_the_user_chooses_meanwhile_stays_chosen(host):
+    at_step(host, 0, lambda _params: host.opts.data.update(sd_model_checkpoint="pruned"))
+    host.generate(ON, refiner_checkpoint="second")
+    assert host.opts.data["sd_model_checkpoint"] == "pruned"
+    host.opts.data["sd_model_checkpoint"] = "base"
+
+
+def test_each_round_is_noised_by_the_schedule_of_the_module_also_after_a_refiner(host, monkeypatch):
+    """The checkpoint that comes back for the next round brings its own."""
+    seen, free_init = [], host.webui("free_init")
+    noised = free_init.noised
+    monkeypatch.setattr(free_init, "noised", lambda *args: seen.append(args[2].item()) or noised(*args))
+    host.generate(ON)
+    host.generate(ON, refiner_checkpoint="second")
+    assert len(set(seen)) == 1
+    assert seen[0] != host.sd_models.make_schedule()[-1].item()
+
+
+@pytest.mark.parametrize("fix_steps", [False, True])
+@pytest.mark.parametrize("request_", [{}, {"init_images": [picture()]}], ids=["txt2img", "img2img"])
+def test_a_coarse_round_has_as_many_steps_as_its_sampler_needs(host, request_, fix_steps):
+    request_ = {**request_, "steps": 6, "sampler_name": "UniPC", "override_settings": {"img2img_fix_steps": fix_steps}}
+    rounds, frames = noises(host, {**ON, "freeinit_coarse": True}, **request_)
+    assert len(rounds) == 3
+    assert len(frames) == NUM_FRAMES
+
+
 class Hacked:
     """As ControlNet's, for inpaint_only+lama."""
 

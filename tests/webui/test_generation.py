@@ -245,6 +245,24 @@ def test_an_interrupt_ends_the_step_between_two_windows(host):
     assert len(runs) == 1
 
 
+def test_an_interrupt_before_a_sampler_runs_ends_the_video_when_it_does(host):
+    """*img2img alternative test* runs the UNet to find noise, where nobody catches what ends a sampling."""
+    p = host.p({}, init_images=[picture()])
+    sample, calls = p.sample, []
+
+    def find_noise_and_sample(*args, **how):
+        host.shared.state.interrupted = True
+        model = host.shared.sd_model
+        cond = {"c_crossattn": [model.cond_stage_model_empty_prompt.repeat(NUM_FRAMES, 1, 1)]}
+        model.apply_model(p.init_latent, torch.zeros(NUM_FRAMES), cond)
+        calls.append(1)
+        return sample(*args, **how)
+
+    p.sample = find_noise_and_sample
+    host.run(p)
+    assert calls == [1]
+
+
 @pytest.mark.parametrize(("button", "num_videos"), [("interrupted", 1), ("skipped", 2), ("stopping_generation", 1)])
 def test_buttons_end_this_video_or_all(host, button, num_videos):
     at_step(host, 0, lambda _params: setattr(host.shared.state, button, True))

@@ -189,7 +189,8 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
             samples = self.sampler.sample(self, x, conditioning, unconditional_conditioning)
             if not self.enable_hr:
                 return samples
-        sd_models.reload_model_weights(info=sd_models.checkpoints.get(self.hr_checkpoint_name))
+        with sd_models.SkipWritingToConfig():
+            sd_models.reload_model_weights(info=sd_models.checkpoints.get(self.hr_checkpoint_name))
         return self.sample_hr_pass(samples)
 
     def sample_hr_pass(self, samples):

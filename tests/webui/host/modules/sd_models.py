@@ -72,6 +72,16 @@ class LatentDiffusion(nn.Module):
 model_data = SimpleNamespace(sd_model=None)
 
 
+class SkipWritingToConfig:
+    skip = False
+
+    def __enter__(self):
+        self.before, SkipWritingToConfig.skip = SkipWritingToConfig.skip, True
+
+    def __exit__(self, *_exception):
+        SkipWritingToConfig.skip = self.before
+
+
 def reload_model_weights(info: Checkpoint | None = None):
     """Into the model in memory where the layout is the same, else into a new one."""
     wanted = info or checkpoints[shared.opts.data["sd_model_checkpoint"]]
@@ -79,6 +89,8 @@ def reload_model_weights(info: Checkpoint | None = None):
     if model is None or model.sd_checkpoint_info.widths != wanted.widths:
         model_data.sd_model = LatentDiffusion(wanted)
     elif model.sd_checkpoint_info != wanted:
+        if not SkipWritingToConfig.skip:
+            shared.opts.data["sd_model_checkpoint"] = wanted.name
         model.load(wanted)
 
 

@@ -53,9 +53,18 @@ class Euler:
             return self.last_latent
 
 
+class UniPC(Euler):
+    def launch_sampling(self, steps, func):
+        assert steps >= shared.opts.uni_pc_order, "UniPC order must be < sampling steps"
+        return super().launch_sampling(steps, func)
+
+
+SAMPLERS = {"Euler": Euler, "UniPC": UniPC}
+
+
 def find_sampler_config(name):
-    assert name == "Euler", f"bad sampler name: {name}"
-    return SimpleNamespace(constructor=Euler)
+    assert name in SAMPLERS, f"bad sampler name: {name}"
+    return SimpleNamespace(constructor=SAMPLERS[name])
 
 
 def create_sampler(name, model):

@@ -18,7 +18,8 @@ def apply_refiner(denoiser) -> bool:
     too_early = denoiser.step / denoiser.total_steps < p.refiner_switch_at
     if wanted is None or too_early or shared.sd_model.sd_checkpoint_info == wanted:
         return False
-    sd_models.reload_model_weights(info=wanted)
+    with sd_models.SkipWritingToConfig():
+        sd_models.reload_model_weights(info=wanted)
     p.setup_conds()
     denoiser.update_inner_model()
     return True

@@ -53,6 +53,8 @@ _DEFAULTS = {
     "skip_early_cond": 0.0,
     "temp_dir": "",
     "use_downcasted_alpha_bar": False,
+    "uni_pc_order": 3,
+    "img2img_fix_steps": False,
 }
 
 
