@@ -29,6 +29,7 @@ from animatediff_ext.toy.learn_image import ImageModel, encoded_stills, learn_ba
 from animatediff_ext.toy.learn_vae import learn_vae, sharpen
 from animatediff_ext.toy.networks import SCHEDULE, new_vae
 from animatediff_ext.toy.scene import CLIP_FRAMES, SIDE, random_scene
+from animatediff_ext.toy.studio import FRAME_NOISE
 from animatediff_ext.toy.words import write_tokenizer
 from animatediff_ext.trainer.config import (
     Adapter,
@@ -244,6 +245,7 @@ class Build:
                 beta_start=SCHEDULE.beta_start,
                 beta_end=SCHEDULE.beta_end,
                 timestep_density=density,
+                frame_noise=FRAME_NOISE if num_frames > 1 else 0,
             ),
             "optim": Optim(lr=lr, beta2=0.99, warmup=max(1, steps // 20), schedule="cosine"),
             "precision": Precision(amp="fp32", gradient_checkpointing=False),

@@ -13,6 +13,7 @@ from PIL import Image
 from animatediff_ext.media import WRITERS
 from animatediff_ext.toy.claim import Claim, Figure
 from animatediff_ext.toy.files import FIGURES
+from animatediff_ext.toy.studio import FRAME_NOISE
 from animatediff_ext.whole_file import whole_file
 
 SHOWN_FRAMES = (0, 3, 6, 9, 12, 15)
@@ -70,7 +71,7 @@ def number(value: float, unit: str) -> str:
 
 
 def _text(figures: Sequence[Figure], pictures: str) -> str:
-    return _PAGE.format(table="\n".join(table(figures)), pictures=pictures)
+    return _PAGE.format(table="\n".join(table(figures)), pictures=pictures, common=FRAME_NOISE)
 
 
 _PAGE = """\
@@ -83,7 +84,8 @@ matters can be read off the pixels. `python -m animatediff_ext toy measure` make
 The world: shapes of six colours on paper, which look where they go. The base model was trained on pictures of them;
 *dusk* is the base, fine-tuned as a whole on another look; *chalk* is a LoRA for a third look. The motion module was
 trained on clips in the look of the base alone, pale and watermarked as stock videos are, with the adapter in place that
-learnt this defect from single frames.
+learnt this defect from single frames. The frames of a clip have {common:.0%} of their noise in common, in training and
+here, with the module and without it.
 
 {table}
 

@@ -14,7 +14,7 @@ import torch
 
 from animatediff_ext.formats import LoraFile, load_motion_module
 from animatediff_ext.motion import MotionModel
-from animatediff_ext.params import Animation
+from animatediff_ext.params import Animation, Noise
 from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.standalone.lora import load_whole_lora, loras_added
 from animatediff_ext.standalone.sampling import animate
@@ -24,6 +24,10 @@ from animatediff_ext.toy.scene import CLIP_FRAMES, SIDE
 
 HOW = {"num_steps": 20, "cfg": 3.0, "sampler": "DDIM"}
 """Its models are small and want little guidance."""
+FRAME_NOISE = 0.1
+"""The share of noise that the frames of a clip have in common, when the motion module learns and when it is used. With
+none, frames settle on a mean of what each would show alone, and clips of one prompt look alike."""
+CLIP = Animation(num_frames=CLIP_FRAMES, noise=Noise(kind="mixed", share=FRAME_NOISE))
 
 
 class Studio:
@@ -57,7 +61,7 @@ class Studio:
         seed: int,
         *,
         loras: Sequence[tuple[str, float]] = (),
-        animation: Animation | None = None,
+        animation: Animation = CLIP,
         **how,
     ) -> np.ndarray:
         """uint8 ``(f h w 3)``. ``motion`` None: stills, each from the noise that the frame would have."""
@@ -70,7 +74,7 @@ class Studio:
                 spatial,
                 module,
                 prompt=prompt,
-                animation=animation or Animation(num_frames=CLIP_FRAMES),
+                animation=animation,
                 width=SIDE,
                 height=SIDE,
                 seed=seed,

@@ -15,7 +15,7 @@ from animatediff_ext.toy.claim import all_cases, heading_accuracy
 from animatediff_ext.toy.files import BASE, DUSK, MOTION
 from animatediff_ext.toy.measures import ClipMeasures
 from animatediff_ext.toy.scene import CLIP_FRAMES, SIDE
-from animatediff_ext.toy.studio import HOW
+from animatediff_ext.toy.studio import CLIP, HOW
 from tests.toy.figures import figures
 
 pytestmark = [pytest.mark.live]
@@ -28,7 +28,14 @@ CLIPS = 48
 def toy_clip(webui, checkpoint: str, prompt: str, seed: int) -> np.ndarray:
     """uint8 ``(f h w 3)``."""
     answer = webui.animate(
-        animation={"model": MOTION, "video_length": CLIP_FRAMES, "batch_size": CLIP_FRAMES, "format": ["GIF", "Frame"]},
+        animation={
+            "model": MOTION,
+            "video_length": CLIP_FRAMES,
+            "batch_size": CLIP_FRAMES,
+            "noise_kind": CLIP.noise.kind,
+            "noise_share": CLIP.noise.share,
+            "format": ["GIF", "Frame"],
+        },
         prompt=prompt,
         negative_prompt="",
         seed=seed,

@@ -19,7 +19,7 @@ from animatediff_ext.toy.files import BASE, CHALK, DUSK, FIGURES, FILES, MOTION,
 from animatediff_ext.toy.measures import ClipMeasures
 from animatediff_ext.toy.report import number
 from animatediff_ext.toy.scene import SPEED, random_scene
-from animatediff_ext.toy.studio import Studio
+from animatediff_ext.toy.studio import CLIP, Studio
 from tests.toy.figures import figures
 
 ROOT = Path(__file__).parents[2]
@@ -175,7 +175,8 @@ def test_generate_makes_the_clip_that_the_studio_makes(studio, tmp_path):
     prompt = "a red circle moving right"
     files = [f"--checkpoint={SHIPPED / BASE}", f"--motion-module={SHIPPED / MOTION}"]
     how = ["--size=64x64", f"--steps={STEPS}", "--cfg=3", "--seed=7", "--frames=16", "--format=png"]
-    assert main(["generate", *files, *how, f"--prompt={prompt}", f"--output={tmp_path}"]) == 0
+    noise = [f"--set=noise_kind={CLIP.noise.kind}", f"--set=noise_share={CLIP.noise.share}"]
+    assert main(["generate", *files, *how, *noise, f"--prompt={prompt}", f"--output={tmp_path}"]) == 0
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     frames = np.stack(list(read_frames(folder)))
     expected = clip(studio, BASE, prompt, 7)
