@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,6 +46,15 @@ def _prodigy(parameters: list[nn.Parameter], **options) -> Optimizer:
 
 
 _OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": _adamw, "adamw8bit": _adamw8bit, "prodigy": _prodigy}
+
+
+def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Load what ``state_dict`` gave; whether it is fused follows from the device of now, not from that of the state.
+
+    Raises `ValueError` where it is of another model.
+    """
+    own = {name: value for name, value in optimizer.param_groups[0].items() if name == "fused"}
+    optimizer.load_state_dict({**saved, "param_groups": [group | own for group in saved["param_groups"]]})
 
 
 def use_options(optimizer: Optimizer, options: Optim) -> None:

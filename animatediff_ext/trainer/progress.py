@@ -20,8 +20,9 @@ from animatediff_ext.trainer.loop import StepDone
 from animatediff_ext.whole_file import whole_file
 
 LOG, BOARD = "log.jsonl", "tensorboard"
-_NOBODY_LISTENS = (errno.EPIPE, errno.EINVAL)
-"""The second is what Windows says of a pipe whose reader has ended."""
+_NOBODY_LISTENS = (errno.EPIPE, errno.EINVAL, errno.EIO)
+"""The second is what Windows says of a pipe whose reader has ended, the third what Linux says of a terminal that was
+closed."""
 
 
 class Clock:

@@ -298,15 +298,16 @@ def test_a_reader_of_its_words_that_ends_costs_no_step(runs):
         progress.close()
 
 
-def test_a_reader_that_ends_costs_no_step_on_windows_either(runs):
-    """There a pipe without a reader is an invalid argument."""
+@pytest.mark.parametrize("answer", [errno.EINVAL, errno.EIO])
+def test_a_reader_that_ends_costs_no_step_on_windows_or_with_its_terminal_either(runs, answer):
+    """On Windows a pipe without a reader is an invalid argument, on Linux a terminal that was closed an I/O error."""
 
     class Nobody:
         def __init__(self, file):
             self.fileno = file.fileno
 
         def write(self, _text):
-            raise OSError(errno.EINVAL, "Invalid argument")
+            raise OSError(answer, "nobody")
 
         flush = write
 

@@ -149,11 +149,15 @@ def _from_jsonl(path: Path, data: Data) -> Iterator[Clip]:
             yield _listed(path, data, _json_object(line, f"{path}, line {number},"), f"line {number}")
 
 
-def _json_object(text: str | bytes, where: str) -> dict:
+def _json(text: str, where: str) -> object:
     try:
-        entry = json.loads(text)
+        return json.loads(text)
     except ValueError as error:
         raise TrainError(f"{where} is not JSON ({error}): correct it.") from error
+
+
+def _json_object(text: str, where: str) -> dict:
+    entry = _json(text, where)
     if not isinstance(entry, dict):
         raise TrainError(f'{where} is not a JSON object: write {{"path": …, "caption": …}}.')
     return entry
@@ -214,6 +218,8 @@ def _from_tar(path: Path) -> Iterator[Clip]:
         with tarfile.open(path, "r:") as tar:  # uncompressed: clips are read where they lie
             for member in filter(tarfile.TarInfo.isreg, tar):
                 name = PurePosixPath(member.name)
+                if name.name.startswith("."):  # ._7.txt is what a Mac packs beside 7.txt
+                    continue
                 if _is_media(name):
                     media.append(member)
                 elif name.suffix.lower() in (".txt", ".json"):
@@ -254,9 +260,10 @@ def _caption_in(name: PurePosixPath, content: bytes, tar: Path) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TrainError(f"{where} cannot be read ({error}): save it as UTF-8 text.") from error
-    return _one_line(
-        _first(_json_object(text, where), CAPTION_FIELDS, where) if name.suffix.lower() == ".json" else text
-    )
+    if name.suffix.lower() != ".json":
+        return _one_line(text)
+    entry = _json(text, where)
+    return _one_line(_first(entry, CAPTION_FIELDS, where)) if isinstance(entry, dict) else ""  # a list of boxes, say
 
 
 FORMATS: dict[str, Callable[[Path, Data], Iterator[Clip]]] = {

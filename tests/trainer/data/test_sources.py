@@ -182,6 +182,12 @@ class TestTar:
         with pytest.raises(TrainError, match=r"several captions for 2024\.03\.mp4, 2024\.01 and 2024\.02: give one"):
             found(path)
 
+    def test_members_that_are_no_captions_are_passed_over(self, tmp_path):
+        members = {"7.mp4": b"x", "7.txt": b"a cat", "7.boxes.json": b"[1, 2]"}
+        of_a_mac = {"._7.mp4": b"\x00\x05\x16\x07", "._7.txt": b"\x00\x05\x16\x07\xa3"}
+        path = write_tar(tmp_path / "t.tar", members | of_a_mac)
+        assert found(path) == {"t.tar/7.mp4": "a cat"}
+
     def test_a_folder_of_tars_is_read_in_order(self, tmp_path):
         for name in ("b", "a"):
             write_tar(tmp_path / f"{name}.tar", {"1.mp4": b"x", "1.txt": b"c"})
