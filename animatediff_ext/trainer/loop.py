@@ -25,7 +25,7 @@ from animatediff_ext.trainer.encode import Batch, Encoder
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.keyed import generator
 from animatediff_ext.trainer.noising import Noising, loss_per_clip, without_appearance
-from animatediff_ext.trainer.optimizer import make_optimizer, restore_optimizer, set_learning_rate, use_options
+from animatediff_ext.trainer.optimizer import make_optimizer, restore_optimizer, set_learning_rate
 from animatediff_ext.trainer.processes import Processes
 from animatediff_ext.trainer.stages import Stage
 from animatediff_ext.trainer.state import State
@@ -220,13 +220,12 @@ class Trainer:
             if state["config"]["optim.name"] != self.config.optim.name:
                 raise ValueError(f"its optimizer is {state['config']['optim.name']}")
             self.stage.trained.load_state_dict(state["trained"])
-            restore_optimizer(self.optimizer, state["optimizer"])
+            restore_optimizer(self.optimizer, state["optimizer"], self.config.optim)
         except (RuntimeError, ValueError, KeyError) as error:
             raise TrainError(
                 f"The state of step {state['step']} is of another model or optimizer ({str(error).splitlines()[0]}): "
                 "go on with the options of that run (motion.family, lora.rank, base.checkpoint, optim.name)."
             ) from error
-        use_options(self.optimizer, self.config.optim)
         if self.scaler.is_enabled() and state["scaler"]:  # empty, if that run needed none
             self.scaler.load_state_dict(state["scaler"])
         if self.ema:

@@ -48,19 +48,14 @@ def _prodigy(parameters: list[nn.Parameter], **options) -> Optimizer:
 _OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": _adamw, "adamw8bit": _adamw8bit, "prodigy": _prodigy}
 
 
-def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Load what ``state_dict`` gave; whether it is fused follows from the device of now, not from that of the state.
+def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], options: Optim) -> None:
+    """Load the moments of what ``state_dict`` gave; all else follows the options and the device of now.
 
     Raises `ValueError` where it is of another model.
     """
-    own = {name: value for name, value in optimizer.param_groups[0].items() if name == "fused"}
-    optimizer.load_state_dict({**saved, "param_groups": [group | own for group in saved["param_groups"]]})
-
-
-def use_options(optimizer: Optimizer, options: Optim) -> None:
-    """Let an optimizer that was restored follow the options of now; its moments stay."""
-    for group in optimizer.param_groups:
-        group |= {"betas": (options.beta1, options.beta2), "eps": options.epsilon, "weight_decay": options.weight_decay}
+    now = {"betas": (options.beta1, options.beta2), "eps": options.epsilon, "weight_decay": options.weight_decay}
+    now |= {name: value for name, value in optimizer.param_groups[0].items() if name == "fused"}
+    optimizer.load_state_dict({**saved, "param_groups": [group | now for group in saved["param_groups"]]})
 
 
 def set_learning_rate(optimizer: Optimizer, options: Optim, step: int, num_steps: int) -> float:

@@ -20,7 +20,7 @@ def stepped(fused: bool) -> tuple[torch.nn.Parameter, torch.optim.Optimizer]:
 def test_a_state_of_another_device_goes_on_with_what_this_one_can(was, now):
     """On a GPU AdamW is fused, which is what makes it take the scale of fp16."""
     (source, before), (target, after) = stepped(was), stepped(now)
-    restore_optimizer(after, before.state_dict())
+    restore_optimizer(after, before.state_dict(), Optim())
     assert after.param_groups[0]["fused"] == (now or None)
     torch.testing.assert_close(after.state[target]["exp_avg"], before.state[source]["exp_avg"])
     if now:
@@ -33,4 +33,4 @@ def test_a_state_of_another_model_is_refused():
     _, before = stepped(False)
     two = [torch.nn.Parameter(torch.ones(4)), torch.nn.Parameter(torch.ones(4))]
     with pytest.raises(ValueError, match="doesn't match"):
-        restore_optimizer(make_optimizer(Optim(), two), before.state_dict())
+        restore_optimizer(make_optimizer(Optim(), two), before.state_dict(), Optim())

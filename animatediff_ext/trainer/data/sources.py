@@ -97,7 +97,12 @@ def _files_in(path: Path) -> Iterator[Path]:
 
 
 def _is_media(path: Path | PurePosixPath) -> bool:
-    return path.suffix.lower() in MEDIA_ENDINGS and not path.name.startswith(".")
+    return path.suffix.lower() in MEDIA_ENDINGS and not _is_hidden(path)
+
+
+def _is_hidden(path: Path | PurePosixPath) -> bool:
+    """As ._7.txt is, which a Mac packs beside 7.txt."""
+    return path.name.startswith(".")
 
 
 def _text_of(path: Path) -> str:
@@ -208,7 +213,7 @@ def _from_tars(path: Path, data: Data) -> Iterator[Clip]:
 
 
 def _is_tar(path: Path) -> bool:
-    return path.suffix.lower() == ".tar" and not path.name.startswith(".")
+    return path.suffix.lower() == ".tar" and not _is_hidden(path)
 
 
 def _from_tar(path: Path) -> Iterator[Clip]:
@@ -218,11 +223,9 @@ def _from_tar(path: Path) -> Iterator[Clip]:
         with tarfile.open(path, "r:") as tar:  # uncompressed: clips are read where they lie
             for member in filter(tarfile.TarInfo.isreg, tar):
                 name = PurePosixPath(member.name)
-                if name.name.startswith("."):  # ._7.txt is what a Mac packs beside 7.txt
-                    continue
                 if _is_media(name):
                     media.append(member)
-                elif name.suffix.lower() in (".txt", ".json"):
+                elif name.suffix.lower() in (".txt", ".json") and not _is_hidden(name):
                     found = _caption_in(name, tar.extractfile(member).read(), path)
                     captions[name.with_suffix("")] = captions.get(name.with_suffix("")) or found
     except (OSError, tarfile.TarError) as error:
