@@ -15,6 +15,7 @@ from typing import Any
 
 from animatediff_ext import __version__
 from animatediff_ext.complain import FAILED, WRONG_OPTION, complain
+from animatediff_ext.listener import listeners
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +25,8 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
+        with listeners():
+            return arguments.run(arguments)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("animatediff_ext"):
             raise

@@ -20,6 +20,7 @@ LAYERS = {  # package or file → what of ours it may import
     "out_of_memory": set(),
     "toml": set(),
     "complain": set(),
+    "listener": set(),
     "infotext": {"setting", "params"},
     "schema": {"setting", "params"},
     "motion": {"setting", "params"},
@@ -43,7 +44,7 @@ LAYERS |= {
     "__main__": {*BELOW, "standalone", "trainer", "toy"},
     "__init__": set(),
 }
-WITHOUT_TORCH = {"params", "setting", "whole_file", "out_of_memory", "toml", "complain", "catalogue"}
+WITHOUT_TORCH = {"params", "setting", "whole_file", "out_of_memory", "toml", "complain", "listener", "catalogue"}
 L4_WITH_SPATIAL_MODELS = {"standalone", "trainer", "toy"}
 
 

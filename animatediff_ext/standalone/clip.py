@@ -5,12 +5,10 @@ Axes: f frames, c channels, h height, w width.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -74,9 +72,7 @@ def make_clip(
     pictures = _Pictures.of(job)
     animation = job.animation.resolved(pictures.num_frames(job.animation) if pictures else None)
     blend = _blend(job, models)
-    loras_of_motion = (
-        [(models.lora(Path(os.path.expanduser(lora.name))), lora) for lora in loras_of(animation)] if blend else []
-    )
+    loras_of_motion = [(models.lora(lora.name), lora) for lora in loras_of(animation)] if blend else []
     loras = [(models.lora(path), strength) for path, strength in job.loras]
     spatial = models.spatial(job, device, dtype_of(job.dtype, device))
     if blend:
@@ -106,7 +102,7 @@ def _blend(job: Job, models: Models) -> Blend:
     """The motion module, or two of them; none for stills."""
     if not job.motion_module:
         return []
-    files = [job.motion_module, *filter(None, [job.second_module])]
+    files = [job.motion_module, *filter(None, [job.animation.motion.second_module])]
     return blend_of([models.motion(file) for file in files], job.animation)
 
 

@@ -11,7 +11,6 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,12 +109,7 @@ class Job(Checked):
     @property
     def motion_module(self) -> str:
         """The file of the motion module, empty where none is used."""
-        return os.path.expanduser(self.animation.motion_module) if self.animation.enabled else ""
-
-    @property
-    def second_module(self) -> str:
-        """The file of the one that is blended with it, or empty."""
-        return os.path.expanduser(self.animation.motion.second_module)
+        return self.animation.motion_module if self.animation.enabled else ""
 
     @property
     def digest(self) -> str:
@@ -135,14 +129,13 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def parse_lora(text: str) -> tuple[Path, float]:
     """``FILE:0.8``; the strength may be left out. A colon may also be part of the path. Raises `SettingsError`."""
-    given = os.path.expanduser(text)
-    path, colon, strength = given.rpartition(":")
+    path, colon, strength = text.rpartition(":")
     try:
-        return (Path(path), float(strength)) if colon and path else (Path(given), 1.0)
+        return (Path(path), float(strength)) if colon and path else (Path(text), 1.0)
     except ValueError:
         if colon and not re.search(r"[\\/.]", strength):
             raise SettingsError(f"lora is {text!r}: give FILE:STRENGTH, such as zoom.safetensors:0.8.") from None
-        return Path(given), 1.0
+        return Path(text), 1.0
 
 
 _NOT_CONTENT = ("output", "name", "device", "low_memory")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,7 @@ class Recent(Generic[T]):
 
 
 class Models:
-    """What jobs share. A file that was changed since is read again."""
+    """What jobs share. A file that was changed since is read again; ``~`` in front of a path is the user's folder."""
 
     def __init__(self):
         self._spatial: Recent[SpatialModel] = Recent(CHECKPOINTS)
@@ -70,19 +71,26 @@ class Models:
         return model.to("cpu" if job.low_memory else device)
 
     def motion(self, path: str) -> MotionModel:
-        return self._motion.get(_version(path), lambda: load_motion_module(path))
+        file = _here(path)
+        return self._motion.get(_version(file), lambda: load_motion_module(file))
 
-    def lora(self, path: Path) -> LoraFile:
-        return self._loras.get(_version(path), lambda: load_whole_lora(path))
+    def lora(self, path: str | Path) -> LoraFile:
+        file = _here(path)
+        return self._loras.get(_version(file), lambda: load_whole_lora(file))
 
     def digest(self, path: str | Path) -> str:
         """SHA-256 of a file in hexadecimal, empty for a folder."""
-        if Path(path).is_dir():
+        file = _here(path)
+        if file.is_dir():
             return ""
-        key = _version(path)
+        key = _version(file)
         if key not in self._digests:
-            self._digests[key] = sha256_of_file(Path(path))
+            self._digests[key] = sha256_of_file(file)
         return self._digests[key]
+
+
+def _here(path: str | Path) -> Path:
+    return Path(os.path.expanduser(path))  # that of Path fails where ~name is no user
 
 
 def _version(path: str | Path) -> tuple[str, int]:

@@ -69,7 +69,7 @@ class Recipe:
     decoder: Plan = Plan(num_steps=8000, lr=1e-3)
     num_pictures: int = 12_288
     base: Plan = Plan(num_steps=4500, lr=1e-3, ema=0.998)
-    dusk: Plan = Plan(num_steps=1200, lr=6e-4, ema=0.995)
+    dusk: Plan = Plan(num_steps=3000, lr=8e-4, ema=0.998)
     num_videos: int = 1536
     num_zooms: int = 160
     num_chalks: int = 256
@@ -146,7 +146,7 @@ class Build:
         base = load_spatial_model(self.target / BASE)
         model = ImageModel(base.unet, base.text_encoders[0])
         seed = self.recipe.seed + 2
-        stills = encoded_stills(base.vae, "dusk", self.recipe.num_pictures // 4, seed)
+        stills = encoded_stills(base.vae, "dusk", self.recipe.num_pictures // 2, seed)
         personalise(model, stills, base.tokenizer, seed, self.recipe.dusk, self.work / "dusk")
         of_base = {BASE_HASH: sha256_of_file(self.target / BASE)}
         self._say(str(write_checkpoint(self.target / DUSK, model.unet, base.vae, model.text_encoder, of_base)))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,9 +18,6 @@ from animatediff_ext.trainer.loop import StepDone
 from animatediff_ext.whole_file import whole_file
 
 LOG, BOARD = "log.jsonl", "tensorboard"
-_NOBODY_LISTENS = (errno.EPIPE, errno.EINVAL, errno.EIO)
-"""The second is what Windows says of a pipe whose reader has ended, the third what Linux says of a terminal that was
-closed."""
 
 
 class Clock:
@@ -57,32 +52,6 @@ class Clock:
         return seconds, waited / seconds if seconds else 0.0
 
 
-class _Listener:
-    """stderr, as long as somebody reads it: Ctrl-C ends ``tee`` as well, and a run is to be saved all the same."""
-
-    def __init__(self, stream):
-        self._stream = stream
-
-    def __getattr__(self, name: str):
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> None:
-        self._told(self._stream.write, text)
-
-    def flush(self) -> None:
-        self._told(self._stream.flush)
-
-    def _told(self, tell, *words) -> None:
-        try:
-            tell(*words)
-        except OSError as error:
-            if error.errno not in _NOBODY_LISTENS:
-                raise
-            # from now on into nothing, for whoever else writes there: Python itself at its end
-            with suppress(OSError), open(os.devnull, "w") as nothing:
-                os.dup2(nothing.fileno(), self._stream.fileno())
-
-
 class Progress:
     """Reports from the main process; in the others it says nothing.
 
@@ -98,13 +67,12 @@ class Progress:
         self._losses: list[float] = []
         self._clips = 0
         self._said: set[str] = set()
-        self._listener = _Listener(sys.stderr)
         self.clock = Clock()
 
     def say(self, text: str) -> None:
         """A line above the bar."""
         if not self._quiet:
-            tqdm.write(text, file=self._listener)
+            tqdm.write(text, file=sys.stderr)
 
     def say_once(self, text: str) -> None:
         """The same, unless it was said before or is empty."""
@@ -118,7 +86,6 @@ class Progress:
             total=self._config.run.steps,
             initial=step,
             disable=self._quiet,
-            file=self._listener,
             unit="step",
             dynamic_ncols=True,
             smoothing=0.1,

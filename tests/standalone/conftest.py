@@ -3,11 +3,13 @@
 import socket
 
 import pytest
+import torch
 
 from animatediff_ext.formats import save_motion_module
-from animatediff_ext.standalone import load_spatial_model
+from animatediff_ext.standalone import clip, load_spatial_model
 from tests.models.motion import motion_config, random_motion
 from tests.models.spatial import WIDTHS, write_file, write_folder
+from tests.standalone.generating import SMALL
 
 BASES = ("SD 1.5", "SDXL")
 
@@ -58,3 +60,25 @@ def motion_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("motion") / "mm.safetensors"
     save_motion_module(random_motion(motion_config("v2", widths=WIDTHS["SD 1.5"], num_positions=16)), path)
     return path
+
+
+@pytest.fixture
+def least(models, motion_file, tmp_path):
+    """The arguments of a small job, with files in ``tmp_path/out``."""
+    files = ["--checkpoint", str(models["SD 1.5"][1]), "--motion-module", str(motion_file)]
+    return [*files, *SMALL, "--output", str(tmp_path / "out")]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The arguments of every sampling; nothing is computed."""
+    seen = []
+
+    def sample(spatial, motion, conditioning, **how):
+        seen.append({"spatial": spatial, "motion": motion, "rows": len(conditioning.tokens)} | how)
+        width, height, num_frames = how["width"], how["height"], how["animation"].num_frames
+        noise = torch.Generator().manual_seed(how["seed"])
+        return torch.randn(num_frames, 4, height // 8, width // 8, generator=noise)
+
+    monkeypatch.setattr(clip, "sample", sample)
+    return seen

@@ -1,13 +1,9 @@
 """A run that was stopped goes on as if it had never been."""
 
-import errno
 import importlib.util
 import json
-import math
-import os
 import shutil
 import signal
-import time
 import weakref
 from pathlib import Path
 
@@ -21,15 +17,14 @@ from animatediff_ext.inject import injected
 from animatediff_ext.standalone import load_spatial_model
 from animatediff_ext.trainer import run as run_module
 from animatediff_ext.trainer.config_file import flat_values
-from animatediff_ext.trainer.data import ClipDataset
 from animatediff_ext.trainer.error import TrainError
 from animatediff_ext.trainer.export_state import export_state
-from animatediff_ext.trainer.loop import StepDone
 from animatediff_ext.trainer.run import _differences, train
-from animatediff_ext.trainer.state import CLIPS, PROCESSES, load_state, save_state, set_aside, states_folder, states_in
+from animatediff_ext.trainer.state import CLIPS, PROCESSES, load_state, states_folder, states_in
 from tests import command_line
 from tests.models.golden import relative_error
 from tests.trainer.comparing import assert_same, prediction, state_of
+from tests.trainer.signals import sent_at_step
 
 STAGES = {
     "adapter": {"sample__buckets": '["64x64x1"]', "sample__batch": 2},
@@ -75,23 +70,6 @@ def test_with_the_cache_filled_before_or_during_the_run_it_is_the_same(runs):
     assert_same(state_of(runs.folder / "filling", 4), state_of(runs.folder / "reading", 4))
 
 
-def sent_at_step(number, words, output, step):
-    """Start the command, wait until a state of that step is there, then send the signal: how it ended."""
-    with command_line.Command("train", *words) as command:
-        return _sent(number, command, output, step)
-
-
-def _sent(number, command, output, step):
-    wanted = states_folder(output) / f"step-{step:08d}.state"
-    deadline = time.monotonic() + 90
-    while not wanted.exists():
-        assert command.is_running(), command.error
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    command.send(number)
-    return command.wait(60), command.error
-
-
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_half_way_it_resumes_to_the_same_file(runs, motion_module, stage):
     """One command each: a run of its own, killed by SIGKILL, and gone on with."""
@@ -120,125 +98,11 @@ def test_what_was_trained_in_one_command_changes_what_a_unet_predicts(runs, base
     assert torch.equal(prediction(spatial), plain)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["a scheduler", "a closed terminal"])
-def test_a_signal_saves_a_state_and_exits_cleanly(number, runs):
-    output = runs.folder / "run"
-    words = ["motion", *runs.words(run__steps=500, checkpoint__every=2)]
-    code, errors = sent_at_step(number, words, output, 2)
-    assert code == 0, errors
-    assert f"Stopped by {number.name} after step" in errors
-    assert "Traceback" not in errors
-    newest = states_in(states_folder(output))[-1]
-    assert load_state(newest)["step"] == int(newest.stem.split("-")[1])
-
-
-def test_a_time_limit_saves_a_state(runs):
-    files = train("motion", runs.config("motion", run__steps=10_000, run__minutes=0.0001))
-    assert files == []
-    assert len(states_in(states_folder(runs.folder / "run"))) == 1
-
-
-def test_a_kill_in_the_middle_of_a_save_leaves_the_state_before(tmp_path, monkeypatch):
-    """The file is written beside, and gets its name when it is whole."""
-    save_state(tmp_path, {"step": 1, "stage": "motion"}, keep=2)
-
-    def dies(*_arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "fsync", dies)
-    with pytest.raises(KeyboardInterrupt):
-        save_state(tmp_path, {"step": 2, "stage": "motion"}, keep=2)
-    assert [load_state(path)["step"] for path in states_in(tmp_path)] == [1]
-
-
-def test_killed_while_it_saves_all_the_time_there_is_always_a_whole_state(runs):
-    output = runs.folder / "run"
-    words = ["motion", *runs.words(run__steps=500, checkpoint__every=1, checkpoint__keep=1)]
-    sent_at_step(signal.SIGKILL, words, output, 3)
-    states = states_in(states_folder(output))
-    assert states
-    assert load_state(states[-1], stage="motion")["step"] >= 3
-
-
-def test_a_full_disk_is_one_sentence_and_leaves_the_state_before(tmp_path):
-    """A limit on the size of files makes the system refuse the write, as a full disk does."""
-    resource = pytest.importorskip("resource")
-    save_state(tmp_path, {"step": 1, "stage": "motion"}, keep=1)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    try:
-        with pytest.raises(TrainError, match=r"state of step 2 could not be written.*make room.*step-00000001"):
-            save_state(tmp_path, {"step": 2, "stage": "motion", "trained": torch.zeros(1_000_000)}, keep=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.state"]
-
-
-def test_an_old_state_that_something_reads_ends_no_run(tmp_path, monkeypatch):
-    """On Windows what is open cannot be removed."""
-    real = Path.unlink
-
-    def unlink(self, missing_ok=False):
-        if self.name == "step-00000001.state":
-            raise PermissionError(errno.EACCES, "used by another process")
-        real(self, missing_ok)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", unlink)
-        for step in (1, 2, 3):
-            save_state(tmp_path, {"step": step}, keep=1)
-        assert [path.name for path in states_in(tmp_path)] == ["step-00000001.state", "step-00000003.state"]
-    save_state(tmp_path, {"step": 4}, keep=1)
-    assert [path.name for path in states_in(tmp_path)] == ["step-00000004.state"]
-
-
 def test_two_runs_of_one_folder_do_not_mix(runs):
     config = runs.config("motion", run__steps=1)
     with held(Path(config.run.output) / LOCK), pytest.raises(TrainError, match="Another run writes to"):
         train("motion", config)
     assert train("motion", config)
-
-
-def test_only_the_newest_states_stay(runs):
-    train("motion", runs.config("motion", run__steps=5, checkpoint__every=1, checkpoint__keep=2))
-    assert [path.name for path in states_in(states_folder(runs.folder / "run"))] == [
-        "step-00000004.state",
-        "step-00000005.state",
-    ]
-
-
-def test_a_state_that_was_just_written_is_never_removed(tmp_path):
-    """Also where older history has higher numbers."""
-    for step in (2, 4, 6):
-        save_state(tmp_path, {"step": step, "stage": "motion"}, keep=3)
-    set_aside(tmp_path, 2)
-    save_state(tmp_path, {"step": 3, "stage": "motion"}, keep=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "step-00000003.state",
-        "step-00000004.aside",
-        "step-00000006.aside",
-    ]
-
-
-def test_going_back_again_keeps_what_was_set_aside_before(tmp_path):
-    for content in ("first", "second", "third"):
-        save_state(tmp_path, {"step": 4, "stage": "motion", "content": content}, keep=3)
-        ((before, after),) = set_aside(tmp_path, 2)
-        assert (before.name, load_state(after)["content"]) == ("step-00000004.state", content)
-    assert {load_state(path)["content"] for path in tmp_path.iterdir()} == {"first", "second", "third"}
-    assert states_in(tmp_path) == []
-
-
-def test_a_later_state_that_cannot_be_renamed_is_one_sentence(tmp_path, monkeypatch):
-    def denied(*_arguments):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    save_state(tmp_path, {"step": 4, "stage": "motion"}, keep=3)
-    monkeypatch.setattr(Path, "rename", denied)
-    with pytest.raises(TrainError, match=r"could not be renamed \(Permission denied\): move the states after step 2"):
-        set_aside(tmp_path, 2)
 
 
 def test_a_run_that_goes_on_lets_go_of_the_state_that_it_came_from(runs, monkeypatch):
@@ -284,39 +148,6 @@ def test_a_run_that_died_after_its_last_step_writes_its_files(runs, monkeypatch,
         train(stage, config, resume="auto")
 
 
-def test_a_reader_of_its_words_that_ends_costs_no_step(runs):
-    """Ctrl-C in ``train 2>&1 | tee log`` ends tee as well."""
-    reads, writes = os.pipe()
-    os.close(reads)
-    with open(writes, "w") as nobody:
-        progress = run_module.Progress(runs.config("motion"), quiet=False)
-        progress._listener._stream = nobody
-        progress.start(0)
-        for step in (1, 2):
-            progress.step(step, StepDone(loss=1.0, rate=1.0, norm=math.inf), clips=1)
-        progress.say("Stopped.")
-        progress.close()
-
-
-@pytest.mark.parametrize("answer", [errno.EINVAL, errno.EIO])
-def test_a_reader_that_ends_costs_no_step_on_windows_or_with_its_terminal_either(runs, answer):
-    """On Windows a pipe without a reader is an invalid argument, on Linux a terminal that was closed an I/O error."""
-
-    class Nobody:
-        def __init__(self, file):
-            self.fileno = file.fileno
-
-        def write(self, _text):
-            raise OSError(answer, "nobody")
-
-        flush = write
-
-    with open(os.devnull, "w") as file:
-        listener = run_module.Progress(runs.config("motion"), quiet=False)._listener
-        listener._stream = Nobody(file)
-        listener.write("a word")
-
-
 def test_a_log_and_a_cache_that_cannot_be_written_are_named_once_and_stop_nothing(runs, capsys, tmp_path):
     output, cache = runs.folder / "run", tmp_path / "cache"
     (output / "log.jsonl").mkdir(parents=True)
@@ -331,23 +162,6 @@ def test_a_log_and_a_cache_that_cannot_be_written_are_named_once_and_stop_nothin
         assert said.count("tensorboard cannot be written") == 1
 
 
-def test_going_back_to_an_earlier_state_leaves_the_later_ones_aside(runs, capsys):
-    options = {"checkpoint__every": 2, "checkpoint__keep": 3}
-    train("motion", runs.config("motion", **options))
-    folder = states_folder(runs.folder / "run")
-    train("motion", runs.config("motion", run__steps=3, **options), resume=str(states_in(folder)[0]))
-    assert [path.stem for path in states_in(folder)] == ["step-00000002", "step-00000003"]
-    assert "step-00000006.state is of a later step" in capsys.readouterr().err
-    lines = (runs.folder / "run" / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [3]
-
-
-def test_what_a_killed_save_left_behind_is_removed_by_the_next(tmp_path):
-    (tmp_path / ".0123.part").write_bytes(b"half a state")
-    save_state(tmp_path, {"step": 1, "stage": "motion"}, keep=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.state"]
-
-
 def test_options_of_the_optimizer_may_change_on_the_way(runs):
     trainer = runs.trainer("motion")
     state = trainer.state() | {"config": flat_values(trainer.config)}
@@ -358,36 +172,6 @@ def test_options_of_the_optimizer_may_change_on_the_way(runs):
     state["config"]["optim.name"] = "prodigy"
     with pytest.raises(TrainError, match="its optimizer is prodigy"):
         runs.trainer("motion").restore(state)
-
-
-def test_fp16_whose_scale_does_not_help_stops_the_run_as_well(runs, monkeypatch):
-    """The scaler would skip every step without a word, and at last take one with a scale of 0."""
-    original = run_module.Trainer.loss
-
-    def loss(self, batch):
-        self.parameters[0].register_hook(lambda gradient: gradient * float("inf"))
-        self.scaler = torch.amp.GradScaler("cpu", init_scale=0.5)
-        return original(self, batch)
-
-    monkeypatch.setattr(run_module.Trainer, "loss", loss)
-    with pytest.raises(TrainError, match=r"The gradient is (inf|nan) at step 1"):
-        train("motion", runs.config("motion", precision__amp="fp16"))
-
-
-def test_a_gradient_that_is_no_number_stops_the_run_before_the_weights_change(runs, monkeypatch):
-    original = run_module.Trainer.loss
-
-    def loss(self, batch):
-        value = original(self, batch)
-        if self.step == 2:
-            self.parameters[0].register_hook(lambda gradient: gradient * float("inf"))
-        return value
-
-    monkeypatch.setattr(run_module.Trainer, "loss", loss)
-    with pytest.raises(TrainError, match="The gradient is inf at step 3"):
-        train("motion", runs.config("motion", checkpoint__every=1))
-    trained = load_state(states_in(states_folder(runs.folder / "run"))[-1])["trained"]
-    assert all(tensor.isfinite().all() for tensor in trained.values())
 
 
 def test_options_that_changed_are_named_when_a_run_goes_on(runs, capsys):
@@ -443,44 +227,6 @@ def test_a_state_of_something_else_is_refused_in_a_sentence(runs, motion_module,
         load_state(tmp_path / "new.state")
     with pytest.raises(TrainError, match="nothing to do"):
         train("motion", runs.config("motion", run__steps=1), resume="auto")
-
-
-def test_nan_stops_the_run_and_leaves_the_last_good_state(runs, monkeypatch):
-    original = run_module.Trainer.loss
-
-    def loss(self, batch):
-        return original(self, batch) * (float("nan") if self.step == 3 else 1)
-
-    monkeypatch.setattr(run_module.Trainer, "loss", loss)
-    with pytest.raises(TrainError, match="The loss is nan at step 4: go on from the last state"):
-        train("motion", runs.config("motion", checkpoint__every=2))
-    newest = states_in(states_folder(runs.folder / "run"))[-1]
-    trained = load_state(newest)["trained"]
-    assert newest.name == "step-00000002.state"
-    assert all(tensor.isfinite().all() for tensor in trained.values())
-
-
-def test_a_run_whose_clips_cannot_be_read_any_more_is_saved_first(runs, monkeypatch):
-    real = ClipDataset.__getitem__
-
-    def getitem(self, number):
-        if number == 2:
-            raise TrainError("The disk is gone.")
-        return real(self, number)
-
-    monkeypatch.setattr(ClipDataset, "__getitem__", getitem)
-    with pytest.raises(TrainError, match=r"^The disk is gone\. The run was saved after step 2, and goes on with"):
-        train("motion", runs.config("motion", checkpoint__every=0))
-    assert [path.name for path in states_in(states_folder(runs.folder / "run"))] == ["step-00000002.state"]
-
-
-def test_out_of_memory_says_which_settings_to_lower(runs, monkeypatch):
-    def loss(_self, _batch):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
-
-    monkeypatch.setattr(run_module.Trainer, "loss", loss)
-    with pytest.raises(TrainError, match=r"gradient_checkpointing.*sample.batch.*adamw8bit.*sample.buckets"):
-        train("motion", runs.config("motion"))
 
 
 def test_the_log_has_the_figures_of_every_interval(runs):

@@ -13,6 +13,7 @@ from animatediff_ext.formats import load_motion_module, save_motion_module
 from tests.models.motion import motion_config, random_motion
 from tests.webui import host as stub
 from tests.webui.browser import chromium
+from tests.webui.guided import WithControlNet, folder_of
 from tests.webui.host.weights import give_back
 
 
@@ -74,6 +75,22 @@ def host(stub_modules, motion_modules, tmp_path, monkeypatch):
     yield host
     give_back(model.model.diffusion_model, model.sd_checkpoint_info.widths)
     assert [problem for problem in host.errors.reports if "of another script" not in str(problem)] == []
+
+
+@pytest.fixture
+def cn(host, monkeypatch):
+    """The same with ControlNet beside it."""
+    extension = importlib.import_module("tests.webui.host.controlnet")
+    cn = WithControlNet(host, extension, extension.install(host, monkeypatch))
+    yield cn
+    if cn.script.latest_network is None:
+        cn.nothing_stays()
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """A folder with twelve pictures, each of which says its number."""
+    return folder_of(tmp_path / "frames", range(12))
 
 
 @pytest.fixture

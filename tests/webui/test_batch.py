@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 
+from tests.webui.generations import same, script
 from tests.webui.host import picture
-from tests.webui.test_generation import same, script
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "navy")
 SIZE = 48

@@ -13,9 +13,9 @@ import torch
 
 from animatediff_ext.params import from_api
 from animatediff_ext.travel.blend import slerp
+from tests.webui.generations import same
 from tests.webui.host import request
 from tests.webui.test_arguments import OLD_API
-from tests.webui.test_generation import same
 
 NAMES = {
     "scripts.animatediff_ui": ["AnimateDiffProcess", "supported_save_formats"],

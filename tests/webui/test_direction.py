@@ -11,9 +11,9 @@ from animatediff_ext.inject import motion_attention_layers
 from animatediff_ext.motion import MotionModel
 from animatediff_ext.motion_loras import spatial_layers
 from tests.models.motion import motion_config, random_motion
+from tests.webui.generations import HIRES, same, script
 from tests.webui.host import NUM_FRAMES, picture
 from tests.webui.test_free_init import noises
-from tests.webui.test_generation import HIRES, same, script
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 LONG = {"video_length": 6, "batch_size": 4, "overlap": 2}

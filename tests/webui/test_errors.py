@@ -11,8 +11,8 @@ import torch
 from animatediff_ext.formats import FormatError
 from animatediff_ext.media import MediaError
 from animatediff_ext.media.pyav import has_encoder
+from tests.webui.generations import HIRES, at_step, script
 from tests.webui.host import NUM_FRAMES, as_base64, picture
-from tests.webui.test_generation import HIRES, at_step, script
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.webui.generations import encoded, script
 from tests.webui.host import NUM_FRAMES, as_base64, picture
-from tests.webui.test_generation import encoded, script
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 NOISY = {"latent_scale": 3.0, "latent_power": 1.0}  # so few frames must not all stay the picture

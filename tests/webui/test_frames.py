@@ -14,8 +14,8 @@ from animatediff_ext.context.old import old_uniform
 from animatediff_ext.formats import load_motion_module
 from animatediff_ext.inject import injected
 from animatediff_ext.params import from_api
+from tests.webui.generations import HIRES, script
 from tests.webui.host import NUM_FRAMES, picture, request
-from tests.webui.test_generation import HIRES, script
 
 LONG = "one two three four five six seven eight nine ten"  # more than a chunk of the host's text encoder
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from tests.webui.generations import HIRES, at_step, same, script
 from tests.webui.host import NUM_FRAMES, picture
-from tests.webui.test_generation import HIRES, at_step, same, script
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 ON = {"freeinit_enable": True, "freeinit_iters": 3}

@@ -1,6 +1,5 @@
 """Whatever happens in a generation, the host is as it was afterwards."""
 
-from copy import copy
 from functools import cache
 from types import SimpleNamespace
 
@@ -9,47 +8,8 @@ import torch
 from PIL import Image
 
 from tests.models.ldm_unet import SpatialTransformer
+from tests.webui.generations import HIRES, at_step, same, script, without_motion
 from tests.webui.host import NUM_FRAMES, as_base64, fingerprint, is_file, picture
-
-HIRES = {"enable_hr": True, "denoising_strength": 0.7}
-
-
-def script(host, **hooks):
-    """A script of another extension."""
-    return type("Other", (host.module("scripts").Script,), {name: staticmethod(f) for name, f in hooks.items()})()
-
-
-def at_step(host, step, action):
-    """Let another extension act on one evaluation of the model, counted over the whole generation."""
-    calls = []
-
-    def callback(params):
-        calls.append(params)
-        if len(calls) == step + 1:
-            action(params)
-
-    host.callbacks.on_cfg_denoiser(callback)
-    return calls
-
-
-def test_between_the_passes_of_hires_fix_the_motion_modules_need_no_memory(host, monkeypatch):
-    """Decoding, upscaling and encoding are done there."""
-    session, order = host.webui("generation").Session, []
-    rest = session.rest
-    monkeypatch.setattr(session, "rest", lambda self: (order.append("rest"), rest(self)))
-    at_step(host, 0, lambda _params: order.append("first pass"))
-    other = script(host, before_hr=lambda *_: order.append("between"))
-    host.generate({}, **HIRES, scripts=[other])
-    assert order == ["first pass", "rest", "between", "rest"]
-
-
-def without_motion(host, **changes):
-    """The frames that the same request has with AnimateDiff off."""
-    return host.generate(batch_size=NUM_FRAMES, do_not_save_grid=True, **changes).images
-
-
-def same(pictures, others):
-    return [picture.tobytes() for picture in pictures] == [picture.tobytes() for picture in others]
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -172,57 +132,6 @@ class TestTheHostIsAsItWas:
         torch.testing.assert_close(other.alphas_cumprod, host.sd_models.make_schedule())
 
 
-def test_nothing_is_attached_before_or_after_sampling(host):
-    """Other scripts see an untouched UNet in every hook outside ``p.sample``, and can change it there."""
-    before = fingerprint(host.shared.sd_model)
-    seen = []
-
-    def look(p, *_args, **_kwargs):
-        seen.append(fingerprint(host.shared.sd_model) == before)
-
-    hooks = ("before_process", "process", "before_process_batch", "process_batch", "post_sample", "postprocess")
-    host.generate({}, scripts=[script(host, **dict.fromkeys(hooks, look))])
-    assert seen == [True] * len(hooks)
-
-
-def test_the_very_schedule_of_the_checkpoint_comes_back(host):
-    """And not a copy of it, beside which the host would keep its own."""
-    seen = []
-
-    def look(p, *_args, **_kwargs):
-        seen.append((id(p.sd_model.alphas_cumprod), id(p.sd_model.alphas_cumprod_original)))
-
-    original = host.shared.sd_model.alphas_cumprod_original
-    host.generate({}, n_iter=2, scripts=[script(host, post_sample=look, before_process_batch=look)])
-    assert host.shared.sd_model.alphas_cumprod_original is original
-    assert {place for _, place in seen} == {id(original)}
-
-
-def test_a_swap_to_a_checkpoint_without_a_schedule_keeps_that_of_the_first(host):
-    """Where settings or the device make the schedule in use another tensor than the original, as on a GPU."""
-    for options in ({}, {"use_downcasted_alpha_bar": True}):
-        host.opts.data.update(options)
-        host.generate({}, **HIRES, hr_checkpoint_name="pruned")
-        alphas = host.shared.sd_model.alphas_cumprod_original
-        torch.testing.assert_close(alphas.float(), host.sd_models.make_schedule(), rtol=1e-3, atol=1e-5)
-        host.sd_models.reload_model_weights()
-
-
-def test_the_motion_module_is_on_the_device_only_while_sampling(host):
-    """Seen by the dtype of the UNet, which it takes at the same time."""
-    host.module("devices").dtype_unet = torch.float64
-    seen = []
-
-    def look(*_args, **_kwargs):
-        (loaded,) = host.webui("models").CACHE._loaded.values()
-        seen.append({value.dtype for value in loaded.motion.state_dict().values()})
-
-    hook = host.unet.middle_block.register_forward_hook(look)
-    host.generate({}, scripts=[script(host, process_batch=look, post_sample=look)], steps=1)
-    hook.remove()
-    assert seen == [{torch.float32}, {torch.float64}, {torch.float32}]
-
-
 def test_a_setting_of_the_user_is_not_written_while_all_rows_go_together(host):
     host.opts.data["batch_cond_uncond"] = False
     during = []
@@ -329,78 +238,6 @@ def test_one_prompt_for_all_frames_of_a_video(host):
         ["cat 0", "Negative prompt: dog 0"],
         [f"cat {NUM_FRAMES}", f"Negative prompt: dog {NUM_FRAMES}"],
     ]
-
-
-@pytest.mark.usefixtures("unchanged")
-def test_a_script_that_runs_us_on_copies_does_no_harm(host):
-    """As ADetailer does: *postprocess* with no pictures before each one, other pictures made with the model in
-    between, *before_process* on a copy."""
-    inner = []
-
-    def repair(p, args, *_args):
-        for pictures in ([], [args.image]):
-            finished = host.processing.Processed(p, pictures)
-            host.ours.AnimateDiffScript.postprocess(host.script, copy(p), finished, *p.script_args)
-            assert finished.images == pictures
-        inner.append(host.run(host.p(prompt="a face")).images[0])
-        again = copy(p)
-        host.ours.AnimateDiffScript.before_process(host.script, again, *p.script_args)
-        args.image = args.image.transpose(0)
-
-    expected = [frame.transpose(0) for frame in host.generate({}).images]
-    face = host.generate(prompt="a face").images[0]
-    processed = host.generate({}, scripts=[script(host, postprocess_image=repair)])
-    assert same(processed.images, expected)
-    assert same(inner, [face] * NUM_FRAMES)
-
-
-def test_a_copy_of_a_request_can_be_generated_itself(host):
-    """As the XYZ plot does, for each of its cells."""
-    p = host.p({})
-    cells = [copy(p), copy(p)]
-    assert same(host.run(cells[0]).images, host.run(cells[1]).images)
-
-
-def test_a_request_is_given_back_as_it_was(host):
-    p = host.p({"format": ["GIF"]}, batch_size=3)
-    before = {name: value for name, value in vars(p).items() if name.startswith(("do_not", "batch_size", "init"))}
-    methods = p.sample, p.init
-    host.run(p)
-    assert {name: getattr(p, name) for name in before} == before
-    assert (p.sample, p.init) == methods
-
-
-def test_a_request_can_be_generated_again(host):
-    """As *Loopback* does."""
-    p = host.p({"format": ["GIF", "Frame"]})
-    first, second = host.run(p), host.run(p)
-    assert first.images == second.images or same(first.images[1:], second.images[1:])
-    assert host.files() == ["AnimateDiff/00000-7.gif", "AnimateDiff/00001-7.gif"]
-
-
-def test_a_request_can_be_generated_again_with_animatediff_off(host):
-    p = host.p({})
-    host.run(p)
-    p.script_args = (None, *p.script_args[1:])
-    processed = host.run(p)
-    assert same(processed.images, host.generate().images)
-    assert "AnimateDiff" not in processed.infotexts[0]
-
-
-def test_a_copy_of_a_finished_request_is_a_request_of_its_own(host):
-    p = host.p({})
-    host.run(p)
-    other = copy(p)
-    other.prompt = "a dog"
-    assert same(host.run(other).images, host.generate({}, prompt="a dog").images)
-
-
-def test_a_request_can_be_generated_again_after_an_error(host):
-    p = host.p({"fps": 0})
-    with pytest.raises(host.error, match="FPS"):
-        host.run(p)
-    p.script_args = ({**p.script_args[0], "fps": 8}, *p.script_args[1:])
-    assert len(host.run(p).images) == NUM_FRAMES
 
 
 def test_upscaling_one_picture_of_the_gallery_is_left_to_the_webui(host):

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from animatediff_ext.formats import load_motion_module, save_motion_adapter
+from tests.webui.generations import same
 from tests.webui.host import NUM_FRAMES, is_file
-from tests.webui.test_generation import same
 
 
 @pytest.fixture

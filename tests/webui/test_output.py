@@ -14,8 +14,8 @@ from PIL import Image
 
 from animatediff_ext.media import interpolate, probe, read_comment
 from animatediff_ext.media.errors import MediaError
+from tests.webui.generations import at_step, same, script
 from tests.webui.host import NUM_FRAMES, is_file, opened, picture, request, sent
-from tests.webui.test_generation import at_step, same, script
 
 ALL = ["PNG", "WEBM", "WEBP", "MP4", "GIF", "Frame", "TXT"]
 

@@ -13,8 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 from animatediff_ext.media import WRITERS, probe
 from animatediff_ext.params import SETTINGS
 from tests.webui.api import Api, Client
+from tests.webui.generations import at_step
 from tests.webui.host import NUM_FRAMES, as_base64, picture, request
-from tests.webui.test_generation import at_step
 
 OURS = [("get", "schema"), ("get", "motion-modules"), ("get", "job"), ("post", "infotext")]
 TEXT = 'a cat\nSteps: 2, Sampler: Euler, Seed: 7, AnimateDiff: "model: v2.safetensors, video_length: 3, fps: 7.5"'

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from animatediff_ext.travel import BLENDS, parse_travel
+from tests.webui.generations import script
 from tests.webui.host import NUM_FRAMES
-from tests.webui.test_generation import script
 
 
 @pytest.fixture

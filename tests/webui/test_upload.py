@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.webui.generations import at_step
 from tests.webui.host import is_file
 from tests.webui.s3_server import ACCESS, SECRET, s3_server
-from tests.webui.test_generation import at_step
 
 pytest.importorskip("boto3.s3.transfer", reason="S3 upload is an optional extra")
 TODAY = datetime.date.today().isoformat()

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from animatediff_ext.params import SETTINGS
+from tests.webui.generations import same
 from tests.webui.host import NUM_FRAMES, is_file, picture
-from tests.webui.test_generation import same
 
 
 class AxisOption:
