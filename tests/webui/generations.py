@@ -30,3 +30,8 @@ def without_motion(host, **changes):
 
 def same(pictures, others):
     return [picture.tobytes() for picture in pictures] == [picture.tobytes() for picture in others]
+
+
+def encoded(host, image):
+    pixels = host.processing._pixels([image])
+    return host.shared.sd_model.encode(pixels)[0]

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tests.models.ldm_unet import SpatialTransformer
-from tests.webui.generations import HIRES, at_step, same, script, without_motion
+from tests.webui.generations import HIRES, at_step, encoded, same, script, without_motion
 from tests.webui.host import NUM_FRAMES, as_base64, fingerprint, is_file, picture
 
 
@@ -291,11 +291,6 @@ def test_several_pictures_in_img2img_are_the_frames(host):
     for latent, expected in zip(latents[0], pictures, strict=True):
         torch.testing.assert_close(latent, encoded(host, expected))
     assert len(host.generate({"video_length": 2}, init_images=pictures).images) == 2
-
-
-def encoded(host, image):
-    pixels = host.processing._pixels([image])
-    return host.shared.sd_model.encode(pixels)[0]
 
 
 @pytest.mark.parametrize("settings", [{"last_frame": as_base64(picture("blue"))}, {"latent_power": 2.0}])
