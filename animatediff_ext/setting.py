@@ -130,7 +130,7 @@ def _text(known: Setting, value: Any) -> str:
     if isinstance(value, bool):
         value = str(value)
     if known.number and isinstance(value, (int, float)):
-        value = f"{value:g}"
+        value = f"{value:.12g}"
     if not isinstance(value, str):
         raise SettingsError(f"{_name(known)} is {value!r}: give a text.")
     if _NO_TEXT.search(value):

@@ -130,3 +130,10 @@ def test_any_value_is_taken_or_refused_with_a_sentence(api, value):
         sentence = "."
         assert from_api(to_api(animation))[0] == animation
     assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize("number", [0.1, 1, -3, 1e-5, 1234567, 0.123456789])
+def test_a_number_where_a_text_travels_is_that_number(number):
+    animation = from_api({"motion_effect": number})[0]
+    assert float(animation.motion.effect) == number
+    assert from_api(to_api(animation))[0] == animation

@@ -5,6 +5,7 @@ Axes: f frames, c channels, h height, w width.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -115,7 +116,10 @@ class _Pictures:
 
     @classmethod
     def of(cls, job: Job) -> _Pictures | None:
-        last = job.animation.image_to_video.last_frame
+        last = job.animation.image_to_video.last_frame or ""
+        if not isinstance(last, str):
+            raise SettingsError(f"last_frame is {last!r}: give the path of a picture.")
+        last = os.path.expanduser(last)
         if not job.init:
             if last:
                 raise SettingsError("last_frame is given without a first one: give that as init.")

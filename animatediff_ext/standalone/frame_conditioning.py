@@ -38,7 +38,10 @@ def encoded(
     prompts = list(dict.fromkeys(one for travel in travels for one in travel.prompts))
     rows = spatial.encode_text(prompts, clip_skip)  # in one call, so that all have the same number of tokens
     known = {one: rows.row(i) for i, one in enumerate(prompts)}
-    return Conditioning.cat([_frames(travel, known, animation) for travel in travels])
+    streams = [_frames(travel, known, animation) for travel in travels]
+    if cfg > 1 and not negative:
+        streams[0] = spatial.unprompted(streams[0])
+    return Conditioning.cat(streams)
 
 
 def _frames(travel: Travel, known: dict[str, Conditioning], animation: Animation) -> Conditioning:

@@ -173,21 +173,25 @@ def _check(spatial: SpatialModel, *, width: int, height: int, num_steps: int, sa
 
 
 _LEAST_SHARE_OF_TIMESTEPS = 0.8
+"""Sampling that begins below this share of the timesteps begins far from pure noise, which is what it is given."""
 
 
 def _set_steps(scheduler: SchedulerMixin, num_steps: int, sampler: str, device: torch.device) -> None:
     """LCM knows 50 timesteps only, DDIM's begin at 1, and none of them has more than the model.
 
-    Those of DDIM are whole numbers apart: of 600 steps none would begin above timestep 600, far from pure noise.
+    Those of DDIM are whole numbers apart: of 600 steps none would begin above timestep 600. Of very few none would
+    either (a single one of Euler would be at 0), since they count from the other end: these count from pure noise.
     """
     most = scheduler.config.num_train_timesteps
+    least = _LEAST_SHARE_OF_TIMESTEPS * most
     try:
         scheduler.set_timesteps(num_steps, device=device)
-        possible = scheduler.timesteps.max() < most
+        if scheduler.timesteps[0] < least <= num_steps * (most // num_steps):
+            scheduler.register_to_config(timestep_spacing="trailing")
+            scheduler.set_timesteps(num_steps, device=device)
+        possible = least <= scheduler.timesteps[0] < most and scheduler.timesteps[-1] >= 0
     except ValueError:
         possible = False
-    if sampler == "DDIM":
-        possible = possible and num_steps * (most // num_steps) >= _LEAST_SHARE_OF_TIMESTEPS * most
     if not possible:
         raise SettingsError(f"The sampler {sampler} cannot take {num_steps} steps: give fewer.")
 

@@ -135,6 +135,11 @@ class SpatialModel:
         states, pooled = zip(*map(_sdxl_layers, self.text_encoders, ids), strict=True)
         return Conditioning(torch.cat([emphasised(x, chunks, length) for x in states], dim=-1), pooled[1])
 
+    def unprompted(self, rows: Conditioning) -> Conditioning:
+        """The rows of an empty text, where they stand for no prompt at all. SD 1.5 reads the text as it is; SDXL learnt
+        zeros, which the WebUI (modules/sd_models_xl.py, ``force_zero_negative_prompt``) and diffusers give it too."""
+        return rows if self.base == "SD 1.5" else rows._map(torch.zeros_like)
+
     @torch.no_grad()
     def encode_frames(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels ``(b 3 h w)`` from -1 to 1 → mean and standard deviation of their latents, ``(b 4 h/8 w/8)`` each."""

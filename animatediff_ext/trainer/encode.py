@@ -117,7 +117,8 @@ class Captions:
         """
         num_tokens = self._num_chunks * self._row("").tokens.shape[1]
         rows = [self._of_length(self._row(caption), num_tokens) for caption in captions]
-        return Conditioning.cat(rows).to(self._spatial.unet.device)
+        told = [row if caption else self._spatial.unprompted(row) for row, caption in zip(rows, captions, strict=True)]
+        return Conditioning.cat(told).to(self._spatial.unet.device)
 
     def _row(self, caption: str) -> Conditioning:
         row = self._recent.pop(caption, None) or self._load(caption)

@@ -11,7 +11,7 @@ from animatediff_ext.travel.easing import EASINGS
 from animatediff_ext.travel.places import OF_SAMPLING, Units, of_clip, place
 from animatediff_ext.travel.text import TravelError
 
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _KEY = re.compile(rf"(?P<at>\d+(?:\.\d+)?)(?P<unit>%|s)?(?:\s+(?P<easing>[a-z]+))?\s*:\s*(?P<value>{_NUMBER})", re.I)
 _EXAMPLE = "0: 0.2, 8 smooth: 1, 100%: 0.5"
 

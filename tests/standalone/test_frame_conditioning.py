@@ -42,6 +42,16 @@ def test_without_guidance_the_negative_prompt_is_not_computed(spatial):
     assert len(encoded(spatial, "0: cat\n2: dog", "0 smoth: a", clip(), cfg=1).tokens) == 4
 
 
+def test_sdxl_is_told_nothing_by_an_empty_negative_prompt(loaded):
+    """As the WebUI and diffusers have it; SD 1.5 reads the empty text."""
+    rows = encoded(loaded["SDXL"], "cat", "", clip(2))
+    cat = loaded["SDXL"].encode_text(["cat"]).repeat_frames(2)
+    for part, expected in ((rows.tokens, cat.tokens), (rows.pooled, cat.pooled)):
+        assert not part[:2].any()
+        assert torch.equal(part[2:], expected)
+    assert encoded(loaded["SD 1.5"], "cat", "", clip(2)).tokens[:2].all(dim=-1).any()
+
+
 def test_a_weight_travels(spatial):
     rows = encoded(spatial, "0: red (cat:0→1)", "", clip(5), cfg=1)
     ends = [spatial.encode_text([text]).tokens[0] for text in ("red (cat:0)", "red (cat:1)")]

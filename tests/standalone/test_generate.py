@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from animatediff_ext.media import probe, read_comment, read_frames
 from animatediff_ext.standalone import clip as clip_module
 from tests import command_line
-from tests.standalone.generating import files_in, generate
+from tests.standalone.generating import files_in, generate, write_jobs
 
 
 def test_files_hold_the_frames_the_rate_and_how_they_were_made(least, tmp_path, capsys):
@@ -166,6 +166,16 @@ def test_a_last_picture_reaches_the_latents(least, calls, tmp_path):
     alone, both = (call["start"].latents for call in calls)
     torch.testing.assert_close(alone[0], both[0])
     assert (alone[-1] - both[-1]).abs().max() > 1e-3
+
+
+def test_a_last_picture_may_be_in_the_home_folder_and_is_a_path(least, calls, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    pictures = {"init": "~/red.png", "last_frame": "~/red.png", "format": "txt"}
+    assert generate(*least, "--jobs", write_jobs(tmp_path, pictures, pictures | {"last_frame": 5})) == 1
+    assert len(calls) == 1
+    assert "Line 2: last_frame is 5: give the path of a picture." in capsys.readouterr().err
 
 
 def test_files_that_do_not_belong_together_say_so(least, models, capsys):

@@ -10,7 +10,7 @@ from animatediff_ext.motion import FAMILIES, IMAGE_SCHEDULE, MotionModel
 from animatediff_ext.params import Animation, Context
 from animatediff_ext.setting import SettingsError
 from animatediff_ext.standalone import SAMPLERS, animate
-from animatediff_ext.standalone.sampling import seeded_frames
+from animatediff_ext.standalone.sampling import _set_steps, seeded_frames
 from tests.models.motion import motion_config, random_motion
 from tests.models.spatial import WIDTHS
 
@@ -64,10 +64,9 @@ def test_ddim_is_the_papers_formula(moving, prediction, spatial, monkeypatch):
     steep = spatial.predict  # random weights make much of rounding
     monkeypatch.setattr(spatial, "predict", lambda *call: 0.01 * steep(*call))
     motion = motion_for(spatial) if moving else None
-    actual = animate(
-        spatial, motion, prompt="cat", negative="dog", animation=clip(), cfg=2.0, seed=3, sampler="DDIM", **SIZE
-    )
-    expected = slow_ddim(spatial, motion, num_frames=3, num_steps=3, cfg=2.0, seed=3, prompts=("dog", "cat"))
+    settings = SIZE | {"num_steps": 5, "cfg": 2.0, "seed": 3, "sampler": "DDIM"}
+    actual = animate(spatial, motion, prompt="cat", negative="dog", animation=clip(), **settings)
+    expected = slow_ddim(spatial, motion, num_frames=3, num_steps=5, cfg=2.0, seed=3, prompts=("dog", "cat"))
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
@@ -217,6 +216,17 @@ def test_nothing_stays_attached_also_after_a_stop(family, loaded):
     assert [parameter.data_ptr() for parameter in motion.parameters()] == weights
 
 
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_sampling_begins_at_noise_however_few_the_steps(sampler, num_steps):
+    """FreeInit from coarse to fine begins with very few."""
+    scheduler = SAMPLERS[sampler](IMAGE_SCHEDULE, "epsilon")
+    _set_steps(scheduler, num_steps, sampler, torch.device("cpu"))
+    assert len(scheduler.timesteps) == num_steps
+    assert scheduler.timesteps[0] >= 800
+    assert (scheduler.timesteps[1:] < scheduler.timesteps[:-1]).all()
+
+
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
@@ -226,6 +236,10 @@ def test_nothing_stays_attached_also_after_a_stop(family, loaded):
         ({"sampler": "PLMS"}, r"^The sampler is 'PLMS': choose from DDIM, Euler, .*LCM.$"),
         ({"sampler": "LCM", "num_steps": 51}, r"^The sampler LCM cannot take 51 steps: give fewer.$"),
         ({"num_steps": 350}, r"^The sampler DDIM cannot take 350 steps: give fewer.$"),
+        (
+            {"sampler": "Euler SGM Uniform", "num_steps": 499},
+            r"^The sampler Euler SGM Uniform cannot take 499 steps: give fewer.$",
+        ),
         ({"num_steps": 1000}, r"^The sampler DDIM cannot take 1000 steps: give fewer.$"),
         (
             {"animation": clip(20, length=20)},

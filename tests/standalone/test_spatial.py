@@ -170,16 +170,17 @@ def pipeline_of(model, scheduler):
     return StableDiffusionXLPipeline(**shared, text_encoder_2=model.text_encoders[1], tokenizer_2=tokenizers[1])
 
 
-def test_stills_are_those_of_diffusers_own_pipeline(spatial):
+@pytest.mark.parametrize("negative", ["dog", ""])
+def test_stills_are_those_of_diffusers_own_pipeline(spatial, negative):
     """Text, added conditions, guidance and sampling, all at once, against code that shares none of ours."""
     animation = Animation(num_frames=2)
     settings = {"width": 64, "height": 48, "num_steps": 4, "cfg": 3.0, "seed": 7, "sampler": "Euler"}
-    actual = animate(spatial, None, prompt="a red cat", negative="dog", animation=animation, **settings)
+    actual = animate(spatial, None, prompt="a red cat", negative=negative, animation=animation, **settings)
     pipeline = pipeline_of(spatial, SAMPLERS["Euler"](IMAGE_SCHEDULE, "epsilon"))
     pipeline.set_progress_bar_config(disable=True)
     expected = pipeline(
         ["a red cat"] * 2,
-        negative_prompt=["dog"] * 2,
+        negative_prompt=[negative] * 2 if negative else None,
         width=64,
         height=48,
         num_inference_steps=4,

@@ -196,6 +196,16 @@ def test_prompts_of_different_length_go_into_one_batch(runs):
     torch.testing.assert_close(together.tokens, expected.tokens, rtol=0, atol=1e-6)
 
 
+def test_sdxl_is_told_zeros_where_a_caption_was_dropped(runs, sdxl_base):
+    """As it is when clips are made; what fills a caption up is still the empty text."""
+    rows = runs.trainer("adapter", base__checkpoint=sdxl_base, base__text_chunks=2).encoder.captions.rows
+    told = rows(["a red cat", ""])
+    assert not told.tokens[1].any()
+    assert not told.pooled[1].any()
+    assert told.tokens[0, 77:].any()
+    assert rows([""]).tokens.shape == (1, 2 * 77, told.tokens.shape[2])
+
+
 def test_a_caption_is_read_as_it_is_written(runs):
     """Brackets are somebody's way of writing, and no weights, as they are in a prompt."""
     trainer = runs.trainer("adapter")

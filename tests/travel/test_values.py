@@ -10,6 +10,7 @@ def over(text, num_frames=9, fps=8.0):
 def test_a_number_is_the_same_everywhere():
     assert over("0.8") == [0.8] * 9
     assert over(" -1 ") == [-1.0] * 9
+    assert over("1e-05") == over("0: 1E-05") == [1e-5] * 9
 
 
 def test_between_keys_values_follow_the_easing():
